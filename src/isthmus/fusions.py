@@ -1,0 +1,213 @@
+"""Rules that join what several modalities say into one posterior, or one feature vector.
+
+A fusion of experts takes `q(z | x_m)` of every modality; a fusion of features works before any distribution is made.
+Both know who was observed: an absent expert has weight zero, an absent feature is never read.
+
+Shapes: `J` components, `M` modalities, `B` items, `D` latent dimensions, `F` features.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from isthmus.gaussians import product_of_normals
+from isthmus.posteriors import Mixture, Posterior
+
+MAX_MODALITIES_WITH_ALL_SUBSETS = 6
+NUM_CHOSEN_SUBSETS = 48
+
+
+@dataclass(frozen=True)
+class Experts:
+    """`q(z | x_m)` of every modality: `loc`, `log_scale (M, B, D)`, and `present`, bool `(M, B)`.
+
+    An absent expert holds the prior's location and scale: finite, and never read by a fusion but where an item has
+    nothing at all.
+    """
+
+    loc: Tensor
+    log_scale: Tensor
+    present: Tensor
+    family: str = "normal"
+
+    def among(self, present: Tensor) -> Experts:
+        """The same experts, of which only `present` bool `(M, B)` may be used."""
+        return Experts(self.loc, self.log_scale, self.present & present, self.family)
+
+
+class Fusion(nn.Module, ABC):
+    """Joins experts into a posterior."""
+
+    @abstractmethod
+    def forward(self, experts: Experts) -> Posterior: ...
+
+
+class ProductOfExperts(Fusion):
+    """The normalised product of the experts observed, and of the standard Normal if `with_prior`.
+
+    With prior: MVAE (Wu & Goodman 2018, arXiv:1802.05335, section 2.2). Without: MVTCAE (Hwang et al. 2021, section
+    3.2); there an item with nothing observed gets exactly the prior, where a plain product would be 0/0.
+    """
+
+    def __init__(self, with_prior: bool = True):
+        super().__init__()
+        self.with_prior = with_prior
+
+    def forward(self, experts: Experts) -> Mixture:
+        _normals_only(experts, "ProductOfExperts")
+        loc, log_scale, present = experts.loc, experts.log_scale, experts.present
+        num_modalities = len(present)
+        if self.with_prior:
+            zero = torch.zeros_like(loc[:1])
+            loc, log_scale = torch.cat([loc, zero]), torch.cat([log_scale, zero])
+            present = torch.cat([present, torch.ones_like(present[:1])])
+        loc, log_scale = product_of_normals(loc, log_scale, present[None])
+        members = torch.ones(1, num_modalities, dtype=torch.bool, device=loc.device)
+        return Mixture(loc, log_scale, torch.zeros_like(loc[..., 0]), members)
+
+
+class MixtureOfExperts(Fusion):
+    """Each observed expert with equal weight: MMVAE (Shi et al. 2019, arXiv:1911.03393, section 3)."""
+
+    def forward(self, experts: Experts) -> Mixture:
+        members = torch.eye(len(experts.present), dtype=torch.bool, device=experts.loc.device)
+        log_weight = _equal_log_weight(experts.present)
+        return Mixture(experts.loc, experts.log_scale, log_weight, members, experts.family)
+
+
+class MixtureOfProducts(Fusion):
+    """The products of the experts of every subset, with equal weight: MoPoE (Sutter et al. 2021, arXiv:2105.02470).
+
+    Up to six modalities all subsets are used; one that is not wholly observed weighs nothing. Above six, their number
+    would grow as 2^M, and a fixed choice of 48 is used, all single modalities and the full set among them, each
+    cut to what an item has: cost is linear in M, and any pattern of gaps keeps all 48.
+    """
+
+    members: Tensor
+
+    def __init__(self, modalities: Sequence[str]):
+        super().__init__()
+        self.exact = len(modalities) <= MAX_MODALITIES_WITH_ALL_SUBSETS
+        members = all_subsets(len(modalities)) if self.exact else chosen_subsets(modalities, NUM_CHOSEN_SUBSETS)
+        self.register_buffer("members", members, persistent=False)
+
+    def forward(self, experts: Experts) -> Mixture:
+        _normals_only(experts, "MixtureOfProducts")
+        use = self.members[..., None] & experts.present  # (J, M, B)
+        loc, log_scale = product_of_normals(experts.loc, experts.log_scale, use)
+        there = (use == self.members[..., None]).all(dim=1) if self.exact else use.any(dim=1)
+        return Mixture(loc, log_scale, _equal_log_weight(there), self.members)
+
+
+def all_subsets(num_modalities: int) -> Tensor:
+    """Bool `(2^M - 1, M)`: every non-empty subset, single modalities first, the full set last."""
+    codes = sorted(range(1, 2**num_modalities), key=lambda code: (code.bit_count(), code))
+    return torch.tensor([[bool(code >> m & 1) for m in range(num_modalities)] for code in codes])
+
+
+def chosen_subsets(modalities: Sequence[str], count: int) -> Tensor:
+    """Bool `(count, M)`: single modalities, subsets chosen by a hash of the names, the full set last.
+
+    A hash and not a generator: the choice must not depend on the order in which modalities are named.
+    """
+    num_modalities, trial = len(modalities), 0
+    chosen = {tuple(row) for row in torch.eye(num_modalities, dtype=torch.bool).tolist()}
+    while len(chosen) < count - 1:
+        flips = [hashlib.blake2b(f"{trial}/{name}".encode(), digest_size=1).digest()[0] & 1 for name in modalities]
+        if 2 <= sum(flips) < num_modalities:
+            chosen.add(tuple(map(bool, flips)))
+        trial += 1
+    return torch.tensor([*sorted(chosen, key=sum), (True,) * num_modalities])
+
+
+def _equal_log_weight(there: Tensor) -> Tensor:
+    """Log-weights `(J, B)`, equal over the components that are there; over all where none is, each then the prior."""
+    there = there | ~there.any(dim=0)
+    return torch.where(there, -there.sum(dim=0).log(), -torch.inf)
+
+
+def _normals_only(experts: Experts, fusion: str) -> None:
+    if experts.family != "normal":
+        raise ValueError(f"{fusion} got {experts.family} experts. Only products of Normals have a closed form.")
+
+
+class FeatureFusion(nn.Module, ABC):
+    """Joins features into one vector per item.
+
+    Args:
+        widths: Features of each modality's encoder, by name; the order is that of `present`.
+        width: Of the result.
+    """
+
+    def __init__(self, widths: dict[str, int], width: int):
+        super().__init__()
+        self.width = width
+        self.project = nn.ModuleDict({name: nn.Linear(size, width) for name, size in widths.items()})
+        # What stands for a modality that an item lacks. It is learnt: zero would be a value like any other.
+        self.absent = nn.Parameter(torch.randn(len(widths), width) / width**0.5)
+
+    def gather(self, features: dict[str, Tensor], present: Tensor) -> Tensor:
+        """`(M, B, width)`: projected features `(n, F_m)` at the items that have them, the learnt vector elsewhere."""
+        rows = []
+        for m, name in enumerate(self.project):
+            row = self.absent[m].expand(present.shape[1], self.width)
+            if len(features.get(name, ())):
+                row = row.index_copy(0, present[m].nonzero().squeeze(1), self.project[name](features[name]))
+            rows.append(row)
+        return torch.stack(rows)
+
+    @abstractmethod
+    def forward(self, features: dict[str, Tensor], present: Tensor) -> Tensor:
+        """`(B, width)` from features of the rows that are there, and `present`, bool `(M, B)`."""
+
+
+class Concatenation(FeatureFusion):
+    """All features side by side, then one layer; a learnt vector stands for what is absent (Ngiam et al. 2011)."""
+
+    def __init__(self, widths: dict[str, int], width: int):
+        super().__init__(widths, width)
+        self.join = nn.Sequential(nn.SiLU(), nn.Linear(len(widths) * width, width))
+
+    def forward(self, features: dict[str, Tensor], present: Tensor) -> Tensor:
+        joined: Tensor = self.join(self.gather(features, present).transpose(0, 1).flatten(1))
+        return joined
+
+
+class Mean(FeatureFusion):
+    """The mean of the features observed, all projected to one width; the learnt vectors' mean where nothing is."""
+
+    def forward(self, features: dict[str, Tensor], present: Tensor) -> Tensor:
+        there = (present | ~present.any(dim=0)).to(self.absent)[..., None]
+        return (self.gather(features, present) * there).sum(dim=0) / there.sum(dim=0)
+
+
+class Attention(FeatureFusion):
+    """One token per modality, a transformer layer between those observed, read by a learnt query.
+
+    A gap is a key that is padded out, so an item's answer depends on what it has alone. Where an item has nothing, the
+    query reads the learnt vectors. Hirt et al. 2023, arXiv:2309.00380, section 3 (permutation-invariant fusion).
+    """
+
+    def __init__(self, widths: dict[str, int], width: int, num_heads: int = 4):
+        super().__init__(widths, width)
+        self.name = nn.Parameter(torch.randn(len(widths), width) / width**0.5)
+        self.query = nn.Parameter(torch.randn(width) / width**0.5)
+        self.between = nn.TransformerEncoderLayer(
+            width, num_heads, 2 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+        )
+        self.norm = nn.LayerNorm(width)
+        self.read = nn.MultiheadAttention(width, num_heads, batch_first=True)
+
+    def forward(self, features: dict[str, Tensor], present: Tensor) -> Tensor:
+        tokens = (self.gather(features, present) + self.name[:, None]).transpose(0, 1)
+        padded = ~(present | ~present.any(dim=0)).t()
+        tokens = self.norm(self.between(tokens, src_key_padding_mask=padded))
+        query = self.query.expand(len(tokens), 1, self.width)
+        fused, _ = self.read(query, tokens, tokens, key_padding_mask=padded, need_weights=False)
+        return fused.squeeze(1)

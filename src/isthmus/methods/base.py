@@ -1,0 +1,139 @@
+"""What a method is: a model, the phases of its training, and what it can do."""
+
+from __future__ import annotations
+
+import fnmatch
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from typing import Any
+
+from isthmus.modality import Modality
+from isthmus.model import MultimodalAutoencoder
+from isthmus.objectives import Objective
+from isthmus.suggest import nearest
+
+
+@dataclass(frozen=True)
+class Player:
+    """One side of a training: an objective, and the parameters that lower its loss.
+
+    Args:
+        objective: Gives the loss.
+        parameters: Prefixes of parameter names, as in `("encoders.", "inference.")`; empty means all.
+    """
+
+    objective: Objective
+    parameters: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stage of training. Most methods have one, with one player.
+
+    Args:
+        players: Take turns within each step.
+        share: Of all epochs, relative to the other phases.
+        data: "items" trains on the table; "codes" on the codes of the training items, encoded once.
+        frozen: Prefixes of modules that stay as they are, in eval mode.
+        name: Shown in the log.
+    """
+
+    players: Sequence[Player]
+    share: float = 1.0
+    data: str = "items"
+    frozen: tuple[str, ...] = ()
+    name: str = "train"
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What the conformance suite, the command line and the documentation may expect of a method.
+
+    Args:
+        min_modalities: Fewest it is defined for.
+        max_modalities: Most; None for any number.
+        density: Its posterior has a density, so likelihoods can be estimated.
+        bound: Its terms carry a bound on the evidence.
+        generative: New items can be drawn.
+        uncertainty: Codes come with a spread.
+    """
+
+    min_modalities: int = 1
+    max_modalities: int | None = None
+    density: bool = True
+    bound: bool = True
+    generative: bool = True
+    uncertainty: bool = True
+
+
+@dataclass(frozen=True)
+class Method:
+    """A model and how it is trained.
+
+    Args:
+        model: To be trained.
+        phases: In order.
+        capabilities: What it can do.
+        sampler: Density fitted to the codes after training, for joint samples: "mixture" or "prior".
+    """
+
+    model: MultimodalAutoencoder
+    phases: Sequence[Phase]
+    capabilities: Capabilities = field(default_factory=Capabilities)
+    sampler: str = "mixture"
+
+
+Preset = Callable[..., Method]
+_METHODS: dict[str, Preset] = {}
+
+
+def register(preset: Preset) -> Preset:
+    """File a preset function `(modalities, *, latent_dim, ...) -> Method` under its name."""
+    _METHODS[preset.__name__.removesuffix("_").replace("_plus", "+").replace("_", "-")] = preset
+    return preset
+
+
+def list_methods(pattern: str = "*") -> list[str]:
+    """Names of the methods that match a pattern such as `"m*vae"`: ours, and those of entry point `isthmus.methods`."""
+    for entry in entry_points(group="isthmus.methods"):
+        if entry.name not in _METHODS:
+            _METHODS[entry.name] = entry.load()
+    return sorted(fnmatch.filter(_METHODS, pattern))
+
+
+def get_method(name: str) -> Preset:
+    """The preset function of a method.
+
+    Raises:
+        ValueError: There is none of this name; the message names the nearest.
+    """
+    names = list_methods()
+    if name not in names:
+        raise ValueError(f"Unknown method '{name}'. Methods are {', '.join(names)}.{nearest(name, names)}")
+    return _METHODS[name]
+
+
+def method_defaults(name: str) -> dict[str, Any]:
+    """The options of a method beside `latent_dim`, and their defaults: its whole configuration."""
+    parameters = inspect.signature(get_method(name)).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not p.empty and p.name != "latent_dim"}
+
+
+def build_method(
+    name: str, modalities: Mapping[str, Modality], *, latent_dim: int, options: Mapping[str, Any] | None = None
+) -> Method:
+    """Build a method by name.
+
+    Raises:
+        ValueError: Unknown method or option, or a number of modalities it is not defined for.
+    """
+    preset, defaults = get_method(name), method_defaults(name)
+    for option in options or {}:
+        if option not in defaults:
+            known = ", ".join(defaults) or "none"
+            raise ValueError(
+                f"Method '{name}' has no option '{option}'. Its options are {known}.{nearest(option, defaults)}"
+            )
+    return preset(modalities, latent_dim=latent_dim, **(options or {}))

@@ -1,0 +1,53 @@
+"""Fused autoencoder: one certain code from all modalities."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from isthmus.fusions import Attention, Concatenation, Mean
+from isthmus.methods.base import Capabilities, Method, Phase, Player, register
+from isthmus.modality import Modality
+from isthmus.model import MultimodalAutoencoder
+from isthmus.objectives import Routes
+from isthmus.suggest import nearest
+
+FUSIONS = {"concat": Concatenation, "mean": Mean, "attention": Attention}
+
+
+@register
+def fused(
+    modalities: Mapping[str, Modality],
+    *,
+    latent_dim: int,
+    fusion: str = "attention",
+    dropout: bool = True,
+    pretrain: float = 0.0,
+    share: str | None = None,
+    balance: str | Mapping[str, float] = "nats",
+) -> Method:
+    """Bimodal deep autoencoder (Ngiam et al. 2011, "Multimodal deep learning", section 4), for any number of
+    modalities: encoders meet in one code, from which all are reconstructed, also when some are hidden from it.
+
+    Args:
+        modalities: By name.
+        latent_dim: Dimensions of the code.
+        fusion: "concat", "mean" or "attention", how encoders' features are joined.
+        dropout: Also reconstruct all from a random subset, so that the code can be had from any.
+        pretrain: Share of the epochs in which each modality first learns to reconstruct itself alone.
+        share: "trunk" for common encoder layers.
+        balance: Weights of the modalities' reconstructions.
+
+    Raises:
+        ValueError: Unknown fusion, or `pretrain` outside [0, 1).
+    """
+    if fusion not in FUSIONS:
+        raise ValueError(f"fusion='{fusion}' is unknown. Expected {', '.join(FUSIONS)}.{nearest(fusion, FUSIONS)}")
+    if not 0 <= pretrain < 1:
+        raise ValueError(f"pretrain={pretrain} is not a share of the epochs. Expected 0 <= pretrain < 1.")
+    model = MultimodalAutoencoder(
+        modalities, latent_dim=latent_dim, fusion=FUSIONS[fusion], share=share, balance=balance
+    )
+    phases = [Phase([Player(Routes(dropout=dropout))], share=1 - pretrain)]
+    if pretrain:
+        phases.insert(0, Phase([Player(Routes(alone=True))], share=pretrain, name="pretrain"))
+    return Method(model, phases, Capabilities(density=False, bound=False, uncertainty=False))

@@ -1,0 +1,51 @@
+"""MMVAE: mixture of experts, importance-weighted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from isthmus.fusions import MixtureOfExperts
+from isthmus.methods.base import Method, Phase, Player, register
+from isthmus.modality import Modality
+from isthmus.model import MultimodalAutoencoder
+from isthmus.objectives import MixtureIWAE
+from isthmus.priors import LocationScale
+
+
+@register
+def mmvae(
+    modalities: Mapping[str, Modality],
+    *,
+    latent_dim: int,
+    num_draws: int = 1,
+    stratified: bool = True,
+    beta: float = 1.0,
+    family: str = "laplace",
+    learn_prior: bool = True,
+    share: str | None = None,
+    balance: str | Mapping[str, float] = "nats",
+) -> Method:
+    """MMVAE (Shi et al. 2019, arXiv:1911.03393): mixture of experts, section 3; every expert is drawn from and decodes
+    every modality, eq. 3; Laplace experts and a prior with learnt scale, section 4.
+
+    Args:
+        modalities: By name.
+        latent_dim: Dimensions of the code.
+        num_draws: `K` importance draws per expert.
+        stratified: Draw from every expert in each step; False draws one per item, M times cheaper.
+        beta: Weight of the densities against the reconstructions.
+        family: Of experts and prior, "laplace" or "normal".
+        learn_prior: Learn the scale of the prior.
+        share: "trunk" for common encoder layers.
+        balance: Weights of the modalities' reconstructions.
+    """
+    model = MultimodalAutoencoder(
+        modalities,
+        latent_dim=latent_dim,
+        fusion=MixtureOfExperts(),
+        prior=LocationScale(latent_dim, family, learned=learn_prior),
+        family=family,
+        share=share,
+        balance=balance,
+    )
+    return Method(model, [Phase([Player(MixtureIWAE(num_draws, stratified, beta))])])

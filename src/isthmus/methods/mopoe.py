@@ -1,0 +1,39 @@
+"""MoPoE: mixture of the products of all subsets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from isthmus.fusions import MixtureOfProducts
+from isthmus.methods.base import Method, Phase, Player, register
+from isthmus.modality import Modality
+from isthmus.model import MultimodalAutoencoder
+from isthmus.objectives import ELBO
+
+
+@register
+def mopoe(
+    modalities: Mapping[str, Modality],
+    *,
+    latent_dim: int,
+    beta: float = 1.0,
+    warmup: float = 0.2,
+    share: str | None = None,
+    balance: str | Mapping[str, float] = "nats",
+) -> Method:
+    """MoPoE-VAE (Sutter, Daunhawer & Vogt 2021, arXiv:2105.02470): mixture of the products of experts of all subsets,
+    eq. 5, and the mean of their divergences, eq. 6. One subset is drawn per item and step, which keeps the gradient
+    unbiased at one decode per modality.
+
+    Args:
+        modalities: By name.
+        latent_dim: Dimensions of the code.
+        beta: Weight of the divergences.
+        warmup: Share of training over which beta grows from zero.
+        share: "trunk" for common encoder layers.
+        balance: Weights of the modalities' reconstructions.
+    """
+    model = MultimodalAutoencoder(
+        modalities, latent_dim=latent_dim, fusion=MixtureOfProducts(list(modalities)), share=share, balance=balance
+    )
+    return Method(model, [Phase([Player(ELBO(beta, warmup))])])

@@ -1,0 +1,40 @@
+"""MVAE: product of experts, trained on sub-sampled ELBOs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from isthmus.fusions import ProductOfExperts
+from isthmus.methods.base import Method, Phase, Player, register
+from isthmus.modality import Modality
+from isthmus.model import MultimodalAutoencoder
+from isthmus.objectives import SubsetELBO
+
+
+@register
+def mvae(
+    modalities: Mapping[str, Modality],
+    *,
+    latent_dim: int,
+    beta: float = 1.0,
+    warmup: float = 0.2,
+    random_subsets: int = 1,
+    share: str | None = None,
+    balance: str | Mapping[str, float] = "nats",
+) -> Method:
+    """MVAE (Wu & Goodman 2018, arXiv:1802.05335): product of experts with the prior, section 2.2; ELBOs of the whole,
+    of each modality alone and of random subsets, eq. 5.
+
+    Args:
+        modalities: By name.
+        latent_dim: Dimensions of the code.
+        beta: Weight of the divergences.
+        warmup: Share of training over which beta grows from zero.
+        random_subsets: Random subsets per item and step.
+        share: "trunk" for common encoder layers.
+        balance: Weights of the modalities' reconstructions.
+    """
+    model = MultimodalAutoencoder(
+        modalities, latent_dim=latent_dim, fusion=ProductOfExperts(with_prior=True), share=share, balance=balance
+    )
+    return Method(model, [Phase([Player(SubsetELBO(beta, warmup, random_subsets))])])

@@ -1,0 +1,52 @@
+"""What a method needs to know of one modality: how to build its networks, and one row to try them on."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from isthmus.batch import Values
+
+if TYPE_CHECKING:
+    from isthmus.kinds.base import Kind
+
+
+@dataclass(frozen=True)
+class Modality:
+    """One modality as methods see it.
+
+    Args:
+        encoder: Builds a network from normalised values of n rows to features `(n, F)`.
+        decoder: Builds a network from `z (R, width)` to likelihood parameters, given the width.
+        likelihood: Builds the `LikelihoodHead`.
+        example: One or two normalised rows; widths are found by one dry run on them.
+        num_dimensions: Data dimensions of one event.
+    """
+
+    encoder: Callable[[], nn.Module]
+    decoder: Callable[[int], nn.Module]
+    likelihood: Callable[[], nn.Module]
+    example: Values
+    num_dimensions: int
+
+    @classmethod
+    def from_kind(
+        cls,
+        kind: Kind,
+        example: Values,
+        width: int,
+        encoder: nn.Module | None = None,
+        decoder: nn.Module | None = None,
+    ) -> Modality:
+        """A modality of a fitted kind, with any module of the caller's own in place of the kind's network."""
+        return cls(
+            encoder=(lambda: kind.encoder(width)) if encoder is None else (lambda: copy.deepcopy(encoder)),
+            decoder=kind.decoder if decoder is None else (lambda _: copy.deepcopy(decoder)),
+            likelihood=kind.likelihood,
+            example=example,
+            num_dimensions=kind.num_dimensions,
+        )

@@ -1,0 +1,411 @@
+"""The multimodal autoencoder: one encoder and decoder per modality, joined in one code.
+
+It knows modalities, a way to infer codes and a prior; it knows no method by name. Everything that trains, scores or
+serves a model calls `encode`, `decode`, `log_likelihood`, `translate`, `reconstruct`, `impute` and `generate`.
+
+Shapes: `K` draws, `S` sources, `M` modalities, `B` items, `R` rows of a decoder call, `n` rows that are there,
+`D` latent dimensions, `F` features.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from isthmus.batch import Batch, Masked, Values, concatenate, take
+from isthmus.fusions import Experts, FeatureFusion, Fusion
+from isthmus.likelihoods import Likelihood
+from isthmus.modality import Modality
+from isthmus.noise import Noise
+from isthmus.posteriors import Point, Posterior
+from isthmus.priors import Prior, StandardNormal
+from isthmus.suggest import nearest
+
+# Log-variances of experts stay within e^-12 .. e^12: products of precisions are then exact enough in float32, and no
+# expert can become infinitely certain on a batch that it happens to fit.
+MAX_LOG_SCALE = 6.0
+
+
+class Evidence(ABC):
+    """What the encoders made of a batch, computed once; any subset of it gives a posterior."""
+
+    present: Tensor
+
+    @abstractmethod
+    def posterior(self, among: Tensor | None = None) -> Posterior:
+        """Beliefs from the modalities observed, or from those of them that are True in `among`, bool `(M, B)`."""
+
+
+class Inference(nn.Module, ABC):
+    """From features of each modality to posteriors."""
+
+    @abstractmethod
+    def forward(self, features: dict[str, Tensor], present: Tensor) -> Evidence:
+        """Evidence from features `(n, F)` of the rows that are there, and `present`, bool `(M, B)`."""
+
+    def finish(self, codes: Tensor) -> None:
+        """Told the codes `(N, D)` of the training items once training has ended."""
+
+
+class ExpertEvidence(Evidence):
+    """One distribution per modality, to be fused."""
+
+    def __init__(self, experts: Experts, fusion: Fusion):
+        self.experts, self.fusion, self.present = experts, fusion, experts.present
+
+    def posterior(self, among: Tensor | None = None) -> Posterior:
+        fused: Posterior = self.fusion(self.experts if among is None else self.experts.among(among))
+        return fused
+
+
+class ExpertInference(Inference):
+    """A Normal or Laplace expert per modality, `q(z | x_m)`, and a rule that fuses them.
+
+    Args:
+        widths: Features of each encoder, by name.
+        latent_dim: Dimensions of the code.
+        fusion: Joins the experts.
+        family: "normal" or "laplace".
+    """
+
+    def __init__(self, widths: Mapping[str, int], latent_dim: int, fusion: Fusion, family: str = "normal"):
+        super().__init__()
+        self.latent_dim, self.family, self.fusion = latent_dim, family, fusion
+        self.heads = nn.ModuleDict({name: nn.Linear(width, 2 * latent_dim) for name, width in widths.items()})
+
+    def forward(self, features: dict[str, Tensor], present: Tensor) -> ExpertEvidence:
+        parameters = next(self.heads.parameters())
+        rows = []
+        for m, (name, head) in enumerate(self.heads.items()):
+            # An absent expert is the standard Normal with weight zero: finite everywhere, so gradients are too.
+            row = parameters.new_zeros(present.shape[1], 2 * self.latent_dim)
+            if len(features.get(name, ())):
+                row = row.index_copy(0, present[m].nonzero().squeeze(1), head(features[name]))
+            rows.append(row)
+        loc, raw = torch.stack(rows).chunk(2, dim=-1)
+        log_scale = MAX_LOG_SCALE * torch.tanh(raw / MAX_LOG_SCALE)
+        return ExpertEvidence(Experts(loc, log_scale, present, self.family), self.fusion)
+
+
+class PointEvidence(Evidence):
+    """Features of each modality, to be fused into one certain code."""
+
+    def __init__(self, features: dict[str, Tensor], present: Tensor, inference: PointInference):
+        self.features, self.present, self.inference = features, present, inference
+
+    def posterior(self, among: Tensor | None = None) -> Point:
+        features, present = self.features, self.present
+        if among is not None:
+            present = present & among
+            names = list(self.inference.fusion.project)
+            features = {
+                name: features[name][among[m][self.present[m]]] for m, name in enumerate(names) if name in features
+            }
+        code = self.inference.head(self.inference.fusion(features, present))
+        some = present.any(dim=0)[:, None]
+        return Point(torch.where(some, code, self.inference.mean_code.to(code)))
+
+
+class PointInference(Inference):
+    """Features are fused, and one layer makes a code of them; the mean training code where nothing was observed."""
+
+    mean_code: Tensor
+
+    def __init__(self, fusion: FeatureFusion, latent_dim: int):
+        super().__init__()
+        self.fusion = fusion
+        self.head = nn.Linear(fusion.width, latent_dim)
+        self.register_buffer("mean_code", torch.zeros(latent_dim))
+
+    def forward(self, features: dict[str, Tensor], present: Tensor) -> PointEvidence:
+        return PointEvidence(features, present, self)
+
+    def finish(self, codes: Tensor) -> None:
+        self.mean_code.copy_(codes.mean(dim=0))
+
+
+class SharedTrunk(nn.Module):
+    """Layers that every modality's features pass through, behind an adapter of its own: sharing by weights.
+
+    Ngiam et al. 2011, "Multimodal deep learning", section 3: higher layers are common to the modalities.
+    """
+
+    def __init__(self, widths: Mapping[str, int], width: int):
+        super().__init__()
+        self.width = width
+        self.adapters = nn.ModuleDict({name: nn.Linear(size, width) for name, size in widths.items()})
+        self.layers = nn.Sequential(nn.LayerNorm(width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
+
+    def forward(self, name: str, features: Tensor) -> Tensor:
+        adapted: Tensor = self.adapters[name](features)
+        return adapted + cast(Tensor, self.layers(adapted))
+
+
+class MultimodalAutoencoder(nn.Module):
+    """Encoders, an inference over their features, a prior, and decoders with their likelihoods.
+
+    Args:
+        modalities: By name; their order is the order of the `M` axis.
+        latent_dim: Dimensions `D` of the code.
+        fusion: A `Fusion` of experts, or a `FeatureFusion` class for point codes.
+        prior: Density of codes; the standard Normal by default.
+        family: Of the experts, "normal" or "laplace".
+        share: "trunk" sends every modality's features through common layers; None keeps encoders apart.
+        balance: What a nat of each modality's reconstruction weighs in the loss: "nats" counts all alike,
+            "per_dimension" divides by a modality's dimensions (and multiplies by the mean number, so that the sum
+            keeps its size), a mapping gives weights by name.
+        max_decode_rows: More rows than this are decoded in parts, which are computed again in the backward pass:
+            memory is then bounded for any number of draws and sources.
+
+    Raises:
+        ValueError: An encoder or decoder does not fit, or an argument is unknown.
+    """
+
+    def __init__(
+        self,
+        modalities: Mapping[str, Modality],
+        *,
+        latent_dim: int,
+        fusion: Fusion | type[FeatureFusion],
+        prior: Prior | None = None,
+        family: str = "normal",
+        share: str | None = None,
+        balance: str | Mapping[str, float] = "nats",
+        max_decode_rows: int = 8192,
+    ):
+        super().__init__()
+        if not modalities:
+            raise ValueError("A model needs at least one modality.")
+        if share not in (None, "trunk"):
+            raise ValueError(f"share='{share}' is unknown. Expected None or 'trunk'.{nearest(str(share), ['trunk'])}")
+        self.latent_dim, self.max_decode_rows = latent_dim, max_decode_rows
+        self.modalities = tuple(modalities)
+        self.encoders = nn.ModuleDict({name: modality.encoder() for name, modality in modalities.items()})
+        self.decoders = nn.ModuleDict({name: modality.decoder(latent_dim) for name, modality in modalities.items()})
+        self.likelihoods = nn.ModuleDict({name: modality.likelihood() for name, modality in modalities.items()})
+        self.weights = balance_weights(balance, {name: m.num_dimensions for name, m in modalities.items()})
+        self.trunk: SharedTrunk | None = None
+        widths = {name: self._dry_run(name, modality) for name, modality in modalities.items()}
+        if share == "trunk":
+            self.trunk = SharedTrunk(widths, max(widths.values()))
+            widths = dict.fromkeys(widths, self.trunk.width)
+        self.prior = StandardNormal(latent_dim) if prior is None else prior
+        self.inference: Inference = (
+            ExpertInference(widths, latent_dim, fusion, family)
+            if isinstance(fusion, Fusion)
+            else PointInference(fusion(widths, max(widths.values())), latent_dim)
+        )
+
+    def _dry_run(self, name: str, modality: Modality) -> int:
+        """Try the networks on the example; the number of features."""
+        with torch.no_grad():
+            width = self._features(name, modality.example).shape[1]
+            z = torch.zeros(len(modality.example), self.latent_dim)
+            try:
+                score = self.decode(name, z).log_prob(modality.example)
+            except (RuntimeError, IndexError) as error:
+                raise ValueError(
+                    f"Decoder '{name}' does not fit its data: from codes of shape ({len(z)}, {self.latent_dim}) its "
+                    f"output could not be scored against values of shape {_shape(modality.example)}. {error}"
+                ) from error
+            if score.shape != (len(z),):
+                raise ValueError(
+                    f"Likelihood of '{name}' gave scores of shape {tuple(score.shape)}. Expected ({len(z)},): one "
+                    "number per row, summed over the event."
+                )
+        return width
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.parameters()).dtype
+
+    # --- from data to codes ---------------------------------------------------------------------------------------
+
+    def _features(self, name: str, values: Values) -> Tensor:
+        features = pool(self.encoders[name](values))
+        if features.dim() != 2 or len(features) != len(values):
+            raise ValueError(
+                f"Encoder '{name}' returned shape {tuple(features.shape)} for {len(values)} rows. Expected "
+                f"({len(values)}, width) features, or ({len(values)}, tokens, width) with a mask. Does it drop a last "
+                "incomplete group, or flatten the batch?"
+            )
+        return features if self.trunk is None else self.trunk(name, features)
+
+    def evidence(self, batch: Batch) -> Evidence:
+        """Run every encoder once, on the rows that are there. A modality that the batch does not name is a gap.
+
+        Raises:
+            ValueError: The batch has a modality that the model does not know.
+        """
+        for name in batch:
+            if name not in self.modalities:
+                raise ValueError(
+                    f"The batch has modality '{name}', which this model was not made for. It knows "
+                    f"{', '.join(self.modalities)}.{nearest(name, self.modalities)}"
+                )
+        features = {
+            name: self._features(name, batch.values[name])
+            for name in self.modalities
+            if len(batch.values.get(name, ()))
+        }
+        evidence: Evidence = self.inference(features, batch.presence(self.modalities))
+        return evidence
+
+    def encode(self, batch: Batch) -> Posterior:
+        """Beliefs about the codes of `B` items, from whatever each of them has; the prior where it has nothing."""
+        return self.evidence(batch).posterior()
+
+    # --- from codes to data ---------------------------------------------------------------------------------------
+
+    def decode(self, name: str, z: Tensor) -> Likelihood:
+        """`p(x_name | z)` of codes `(R, D)`."""
+        self._known(name, "modality")
+        likelihood: Likelihood = self.likelihoods[name](self.decoders[name](z))
+        return likelihood
+
+    def log_likelihood(self, name: str, z: Tensor, use: Tensor, batch: Batch) -> Tensor:
+        """`log p(x_name | z)` wherever it is wanted and known: the one primitive behind every objective.
+
+        All draws and sources go through the decoder in one call, of the rows alone that are used and observed.
+
+        Args:
+            name: Modality.
+            z: `(K, S, B, D)`.
+            use: Bool `(S, B)`: which sources matter for which items.
+            batch: Has the targets.
+
+        Returns:
+            `(K, S, B)` in nats; zero where not used or not observed.
+        """
+        num_draws, _, _, latent_dim = z.shape
+        source, item = (use & batch.present[name]).nonzero(as_tuple=True)
+        score = z.new_zeros(z.shape[:3])
+        if not len(item):
+            return score
+        slots = batch.slots(name)[item]
+        z_rows = z[:, source, item].reshape(-1, latent_dim)
+        scored = self._score(name, z_rows, batch.values[name], slots.repeat(num_draws))
+        draw = torch.arange(num_draws, device=z.device).repeat_interleave(len(item))
+        return score.index_put((draw, source.repeat(num_draws), item.repeat(num_draws)), scored.to(score))
+
+    def _score(self, name: str, z: Tensor, values: Values, slots: Tensor) -> Tensor:
+        def part(z_part: Tensor, slots_part: Tensor) -> Tensor:
+            whole = len(slots_part) == len(values) and bool((slots_part[1:] > slots_part[:-1]).all())
+            return self.decode(name, z_part).log_prob(values if whole else take(values, slots_part))
+
+        size = self.max_decode_rows
+        if len(z) <= size:
+            return part(z, slots)
+        parts = zip(z.split(size), slots.split(size), strict=True)
+        if not torch.is_grad_enabled():
+            return torch.cat([part(*rows) for rows in parts])
+        return torch.cat([cast(Tensor, checkpoint(part, *rows, use_reentrant=False)) for rows in parts])
+
+    # --- what people ask of a model -------------------------------------------------------------------------------
+
+    def codes(self, posterior: Posterior, noise: Noise | None, name: str = "z") -> Tensor:
+        """`(B, D)`: the mean, or one draw if noise is given."""
+        return posterior.mean if noise is None else posterior.rsample(1, noise, name).z[0, 0]
+
+    def translate(
+        self, batch: Batch, source: Sequence[str], target: str, noise: Noise | None = None, sample: bool = False
+    ) -> Values:
+        """Encode the modalities `source` and decode `target`, for all `B` items.
+
+        Args:
+            batch: Items; those who lack every source are decoded from the prior's mean or a draw from it.
+            source: Names of modalities.
+            target: Name of a modality.
+            noise: Draws the code; None takes its mean.
+            sample: Draws the event too, in place of its mode; needs noise.
+
+        Returns:
+            Normalised values, `B` rows.
+        """
+        known = [name for name in source if name in batch.present]
+        for name in source:
+            self._known(name, "source")
+        among = torch.tensor([name in known for name in self.modalities], device=batch.device)
+        seen = batch.only(*known) if known else batch
+        posterior = self.evidence(seen).posterior(among[:, None].expand(-1, len(batch)))
+        return self._event(target, self.codes(posterior, noise), noise, sample)
+
+    def reconstruct(self, batch: Batch, noise: Noise | None = None) -> dict[str, Values]:
+        """Every modality of every item from all that the item has, `B` rows each: what was seen, and what was not."""
+        z = self.codes(self.encode(batch), noise)
+        return {name: self._event(name, z, noise, sample=False) for name in self.modalities}
+
+    def impute(self, batch: Batch, noise: Noise | None = None, sample: bool = False) -> dict[str, Values]:
+        """Decoded values of the items that lack each modality, in batch order; what was observed is not touched."""
+        z = self.codes(self.encode(batch), noise)
+        presence = batch.presence(self.modalities)
+        return {
+            name: self._event(name, z[(~presence[m]).nonzero().squeeze(1)], noise, sample)
+            for m, name in enumerate(self.modalities)
+            if not bool(presence[m].all())
+        }
+
+    def generate(self, z: Tensor, noise: Noise | None = None, sample: bool = False) -> dict[str, Values]:
+        """All modalities of new items from their codes `(R, D)`, as a sampler or the prior drew them."""
+        return {name: self._event(name, z, noise, sample) for name in self.modalities}
+
+    def _known(self, name: str, what: str) -> None:
+        if name not in self.modalities:
+            raise ValueError(
+                f"Unknown {what} '{name}'. This model knows {', '.join(self.modalities)}."
+                f"{nearest(name, self.modalities)}"
+            )
+
+    def _event(self, name: str, z: Tensor, noise: Noise | None, sample: bool) -> Values:
+        if sample and noise is None:
+            raise ValueError("sample=True draws an event and needs noise. Pass noise=Noise(seed).")
+        size = self.max_decode_rows
+        parts: list[Values] = []
+        for part, z_part in enumerate(z.split(size) if len(z) else [z]):
+            likelihood = self.decode(name, z_part)
+            if sample and noise is not None:
+                parts.append(likelihood.sample(noise, f"event/{name}/{part}"))
+            else:
+                parts.append(likelihood.mode)
+        return concatenate(parts) if len(parts) > 1 else parts[0]
+
+
+def pool(features: Tensor | Masked) -> Tensor:
+    """Features `(n, F)` as they are; tokens `(n, T, F)`, masked or not, as their mean."""
+    if isinstance(features, Masked):
+        there = features.mask.to(features.value)[..., None]
+        return (features.value * there).sum(dim=1) / there.sum(dim=1).clamp_min(1)
+    return features.mean(dim=1) if features.dim() == 3 else features
+
+
+def balance_weights(balance: str | Mapping[str, float], num_dimensions: Mapping[str, int]) -> dict[str, float]:
+    """The weight of each modality's reconstruction in the loss."""
+    if isinstance(balance, Mapping):
+        for name in balance:
+            if name not in num_dimensions:
+                raise ValueError(f"balance names an unknown modality '{name}'.{nearest(name, num_dimensions)}")
+        return {name: float(balance.get(name, 1.0)) for name in num_dimensions}
+    if balance == "nats":
+        return dict.fromkeys(num_dimensions, 1.0)
+    if balance == "per_dimension":
+        mean = sum(num_dimensions.values()) / len(num_dimensions)
+        return {name: mean / size for name, size in num_dimensions.items()}
+    raise ValueError(f"balance='{balance}' is unknown. Expected 'nats', 'per_dimension' or weights by modality name.")
+
+
+def num_parameters(modules: Iterable[nn.Module]) -> int:
+    """Trainable numbers in all of `modules`."""
+    return sum(p.numel() for module in modules for p in module.parameters() if p.requires_grad)
+
+
+def _shape(values: Values) -> tuple[int, ...]:
+    return tuple((values.value if isinstance(values, Masked) else values).shape)

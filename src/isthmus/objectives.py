@@ -1,0 +1,312 @@
+"""What is raised in training: routes, divergences and couplings, as named terms per item.
+
+A route `A -> B` encodes a subset A and scores the decoding of B. An objective adds routes and takes divergences away;
+each term is in nats and per item, and the mean over items is taken once, in the training loop.
+
+Shapes: `K` draws, `S` sources, `J` components, `M` modalities, `B` items, `D` latent dimensions.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from isthmus.batch import Batch
+from isthmus.gaussians import normal_kl
+from isthmus.model import Evidence, ExpertEvidence, MultimodalAutoencoder
+from isthmus.noise import Noise
+from isthmus.posteriors import Draws, Mixture
+
+
+@dataclass(frozen=True)
+class Step:
+    """Where training stands: `index` of the step, `fraction` of the whole (0 to 1), and this step's noise."""
+
+    index: int
+    fraction: float
+    noise: Noise
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What an objective says of a batch.
+
+    Args:
+        per_item: Named terms `(B,)`, in nats, before weights: "reconstruction/<modality>" are log-likelihoods (up),
+            divergences are positive.
+        item_loss: `(B,)`: what each item adds to the loss (down).
+        bound: `(B,)` in nats where the objective bounds the evidence of what is observed from below, else None.
+        per_batch: Named scalars that a batch has as a whole, such as correlations.
+        batch_loss: Their part of the loss.
+    """
+
+    per_item: Mapping[str, Tensor]
+    item_loss: Tensor
+    bound: Tensor | None = None
+    per_batch: Mapping[str, Tensor] = field(default_factory=dict)
+    batch_loss: Tensor | float = 0.0
+
+    @property
+    def loss(self) -> Tensor:
+        """The one scalar to be minimised."""
+        return self.item_loss.mean() + self.batch_loss
+
+
+class Objective(ABC):
+    """A callable from a model, a batch and a step to terms."""
+
+    @abstractmethod
+    def __call__(self, model: MultimodalAutoencoder, batch: Batch, step: Step) -> Terms: ...
+
+
+def warm(beta: float, warmup: float, fraction: float) -> float:
+    """`beta`, growing linearly from zero over the first `warmup` share of training."""
+    return beta if warmup <= 0 else beta * min(1.0, fraction / warmup)
+
+
+def log_likelihoods(
+    model: MultimodalAutoencoder, draws: Draws, batch: Batch, use: Mapping[str, Tensor] | None = None
+) -> dict[str, Tensor]:
+    """`log p(x_m | z)`, `(K, S, B)`, of every modality in the batch; `use[m]`, bool `(S, B)`, narrows the sources."""
+    return {
+        name: model.log_likelihood(name, draws.z, draws.use if use is None else draws.use & use[name], batch)
+        for name in batch
+    }
+
+
+def reconstruction_terms(
+    model: MultimodalAutoencoder, draws: Draws, batch: Batch
+) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+    """Expected log-likelihoods by name, and their sum over modalities without and with the model's weights, `(B,)`."""
+    expected = {name: draws.expect(score) for name, score in log_likelihoods(model, draws, batch).items()}
+    plain, weighted = weigh(model, expected)
+    return {f"reconstruction/{name}": value for name, value in expected.items()}, plain, weighted
+
+
+def weigh(model: MultimodalAutoencoder, scores: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """The sum over modalities, plain and with the model's weights."""
+    plain = torch.stack(list(scores.values())).sum(dim=0)
+    if all(weight == 1.0 for weight in model.weights.values()):
+        return plain, plain
+    return plain, torch.stack([model.weights[name] * score for name, score in scores.items()]).sum(dim=0)
+
+
+@dataclass(frozen=True)
+class ELBO(Objective):
+    r"""The evidence lower bound of what is observed, under any fusion.
+
+    .. math:: E_{q(z|x_A)}\Big[\sum_{m \in A} \lambda_m \log p(x_m | z)\Big] - \beta\, KL(q(z|x_A) \| p(z))
+
+    Kingma & Welling 2014, arXiv:1312.6114, eq. 3; for mixtures the divergence is its convex upper bound, as in MoPoE
+    (Sutter et al. 2021, arXiv:2105.02470, eq. 6), so the bound stays one.
+
+    Args:
+        beta: Weight of the divergence.
+        warmup: Share of training over which beta grows from zero.
+        num_draws: Draws of the code.
+        stratified: Draw from every component of a mixture, not from one of them at random.
+    """
+
+    beta: float = 1.0
+    warmup: float = 0.0
+    num_draws: int = 1
+    stratified: bool = False
+
+    def __call__(self, model: MultimodalAutoencoder, batch: Batch, step: Step) -> Terms:
+        posterior = model.encode(batch)
+        draws = posterior.rsample(self.num_draws, step.noise, stratified=self.stratified)
+        terms, plain, weighted = reconstruction_terms(model, draws, batch)
+        divergence = posterior.kl(model.prior)
+        return Terms(
+            {**terms, "divergence": divergence},
+            item_loss=warm(self.beta, self.warmup, step.fraction) * divergence - weighted,
+            bound=plain - divergence,
+        )
+
+
+@dataclass(frozen=True)
+class SubsetELBO(Objective):
+    r"""The mean of the ELBOs of all that is observed, of each modality alone, and of `random_subsets` random subsets.
+
+    .. math:: ELBO(x_J) + \sum_m ELBO(x_m) + \sum_{k} ELBO(x_{A_k}), \quad
+        ELBO(x_A) = E_{q(z|x_A)}\Big[\sum_{m \in A} \lambda_m \log p(x_m|z)\Big] - \beta\, KL(q(z|x_A) \| p(z))
+
+    MVAE (Wu & Goodman 2018, arXiv:1802.05335, eq. 5). The paper's sum is divided by the number of its terms that an
+    item has, so that neither the number of modalities nor a gap changes an item's weight.
+    """
+
+    beta: float = 1.0
+    warmup: float = 0.0
+    random_subsets: int = 1
+
+    def __call__(self, model: MultimodalAutoencoder, batch: Batch, step: Step) -> Terms:
+        evidence = model.evidence(batch)
+        subsets = self.subsets(evidence.present, step.noise)  # (S, M, B)
+        beta = warm(self.beta, self.warmup, step.fraction)
+        posteriors = [evidence.posterior(among) for among in subsets]
+        z = torch.cat(
+            [q.rsample(1, step.noise, name=f"z/{s}").z for s, q in enumerate(posteriors)], dim=1
+        )  # (1, S, B, D)
+        there = subsets.any(dim=1)  # (S, B)
+        order = {name: m for m, name in enumerate(model.modalities)}
+        scores = {name: model.log_likelihood(name, z, subsets[:, order[name]], batch)[0] for name in batch}
+        divergence = torch.stack([q.kl(model.prior) for q in posteriors])  # (S, B)
+        plain, weighted = weigh(model, scores)
+        weight = there.to(z) / there.sum(dim=0).clamp_min(1)
+        return Terms(
+            {**{f"reconstruction/{name}": score[0] for name, score in scores.items()}, "divergence": divergence[0]},
+            item_loss=(weight * (beta * divergence - weighted)).sum(dim=0),
+            bound=plain[0] - divergence[0],
+        )
+
+    def subsets(self, present: Tensor, noise: Noise) -> Tensor:
+        """Bool `(S, M, B)`: all observed, each modality alone, random subsets; empty where an item has it already."""
+        num_modalities = len(present)
+        single = torch.eye(num_modalities, dtype=torch.bool, device=present.device)[..., None] & present
+        # With one modality observed, that modality alone is all that is observed: it counts once.
+        single = single & (present.sum(dim=0) > 1)
+        parts = [present[None], single]
+        if self.random_subsets and num_modalities > 2:
+            keep = random_subsets(present, self.random_subsets, noise, "subsets")
+            parts.append(keep & (present.sum(dim=0) > 2))
+        return torch.cat(parts)
+
+
+def random_subsets(present: Tensor, count: int, noise: Noise, name: str) -> Tensor:
+    """Bool `(count, M, B)`: random non-empty subsets of what each item has; empty where it has nothing."""
+    num_modalities, num_items = present.shape
+    like = torch.empty(0, device=present.device)
+    score = noise.uniform(name, num_items, count, num_modalities, like=like).permute(1, 2, 0)
+    # Each modality is kept with probability one half; an empty draw falls back on one observed modality at random.
+    # That makes single modalities a little likelier than uniform, which is where translation needs practice most.
+    kept = (score < 0.5) & present
+    fallback = torch.where(present, score, torch.inf).argmin(dim=1, keepdim=True)
+    alone = torch.zeros_like(kept).scatter(1, fallback, True) & present
+    return torch.where(kept.any(dim=1, keepdim=True), kept, alone)
+
+
+@dataclass(frozen=True)
+class MixtureIWAE(Objective):
+    r"""The importance-weighted bound with draws from every component of a mixture.
+
+    .. math:: \sum_j w_j\, E_{z^{1..K} \sim q_j} \log \frac{1}{K} \sum_k
+        \frac{p(z^k) \prod_n p(x_n|z^k)^{\lambda_n}}{q(z^k | x_A)}
+
+    MMVAE (Shi et al. 2019, arXiv:1911.03393, eq. 3): `w_j = 1/M`, here 1 over the number of modalities an item has.
+
+    Args:
+        num_draws: `K`; one gives the ELBO.
+        stratified: Draw from every component (M decodes of each modality); False draws one component per item, an
+            unbiased estimate at one M-th of the cost.
+        beta: Weight of the prior and posterior densities against the reconstructions.
+    """
+
+    num_draws: int = 1
+    stratified: bool = True
+    beta: float = 1.0
+
+    def __call__(self, model: MultimodalAutoencoder, batch: Batch, step: Step) -> Terms:
+        posterior = model.encode(batch)
+        draws = posterior.rsample(self.num_draws, step.noise, stratified=self.stratified)
+        scores = log_likelihoods(model, draws, batch)
+        plain, weighted = weigh(model, scores)  # (K, S, B)
+        divergence = posterior.log_prob(draws.z) - model.prior.log_prob(draws.z)
+        divergence = torch.where(draws.use, divergence, 0.0)
+        return Terms(
+            {
+                **{f"reconstruction/{name}": draws.expect(score) for name, score in scores.items()},
+                "divergence": draws.expect(divergence),
+            },
+            item_loss=-self._average(weighted - self.beta * divergence, draws),
+            bound=self._average(plain - divergence, draws),
+        )
+
+    def _average(self, log_weight: Tensor, draws: Draws) -> Tensor:
+        tight = torch.logsumexp(log_weight, dim=0) - math.log(self.num_draws)
+        return draws.expect(tight[None])
+
+
+@dataclass(frozen=True)
+class TotalCorrelation(Objective):
+    r"""Reconstruct from all that is observed; keep the posterior near every expert, so each can stand in for it.
+
+    .. math:: \frac{M-\alpha}{M} E_{q(z|x)}\Big[\sum_m \lambda_m \log p(x_m|z)\Big] - \beta \Big[ (1-\alpha)
+        KL(q(z|x) \| p(z)) + \frac{\alpha}{M} \sum_m KL(q(z|x) \| q(z|x_m)) \Big]
+
+    MVTCAE (Hwang et al. 2021, NeurIPS, "Multi-view representation learning via total correlation objective", eq. 8).
+    `M` is the number of modalities that an item has. The `bound` reported is the ELBO of the same posterior: the
+    objective itself is not one.
+    """
+
+    alpha: float = 5 / 6
+    beta: float = 1.0
+    warmup: float = 0.0
+
+    def __call__(self, model: MultimodalAutoencoder, batch: Batch, step: Step) -> Terms:
+        evidence = model.evidence(batch)
+        posterior = evidence.posterior()
+        assert isinstance(evidence, ExpertEvidence) and isinstance(posterior, Mixture)
+        draws = posterior.rsample(1, step.noise)
+        terms, plain, weighted = reconstruction_terms(model, draws, batch)
+        to_prior = posterior.kl(model.prior)
+        to_experts = divergence_to_experts(posterior, evidence)  # (M, B)
+        count = evidence.present.sum(dim=0).clamp_min(1)
+        beta = warm(self.beta, self.warmup, step.fraction)
+        conditional = to_experts.sum(dim=0) / count
+        return Terms(
+            {**terms, "divergence": to_prior, "divergence/experts": conditional},
+            item_loss=beta * ((1 - self.alpha) * to_prior + self.alpha * conditional)
+            - (count - self.alpha) / count * weighted,
+            bound=plain - to_prior,
+        )
+
+
+def divergence_to_experts(posterior: Mixture, evidence: ExpertEvidence) -> Tensor:
+    """KL of a one-component posterior from each expert, `(M, B)`, in nats; zero where an item lacks the expert."""
+    experts = evidence.experts
+    kl = normal_kl(posterior.loc, posterior.log_scale, experts.loc, experts.log_scale)
+    return torch.where(experts.present, kl, 0.0)
+
+
+@dataclass(frozen=True)
+class Routes(Objective):
+    """Deterministic routes: encode a subset of what an item has, decode all that it has.
+
+    Ngiam et al. 2011, "Multimodal deep learning", section 4: a third of the training each from both inputs and from
+    either alone. Here one route starts from all that is observed and one from a random subset of it (modality
+    dropout), which for two modalities is the same mixture up to its weights, and costs two decodes for any number.
+
+    Args:
+        dropout: Add the route from a random subset.
+        alone: Instead, let each modality encode and decode itself only: training of separate autoencoders.
+    """
+
+    dropout: bool = True
+    alone: bool = False
+
+    def __call__(self, model: MultimodalAutoencoder, batch: Batch, step: Step) -> Terms:
+        evidence = model.evidence(batch)
+        sources = self._sources(evidence, step.noise)  # (S, M, B)
+        z = torch.stack([evidence.posterior(among).mean for among in sources])[None]  # (1, S, B, D)
+        scores = {}
+        for m, name in enumerate(model.modalities):
+            if name not in batch.present:
+                continue
+            use = sources[:, m] if self.alone else sources.any(dim=1)
+            score = model.log_likelihood(name, z, use, batch)[0]
+            scores[name] = score.sum(dim=0) / use.sum(dim=0).clamp_min(1)
+        _, weighted = weigh(model, scores)
+        return Terms({f"reconstruction/{name}": score for name, score in scores.items()}, item_loss=-weighted)
+
+    def _sources(self, evidence: Evidence, noise: Noise) -> Tensor:
+        present = evidence.present
+        if self.alone:
+            return torch.eye(len(present), dtype=torch.bool, device=present.device)[..., None] & present
+        if self.dropout and len(present) > 1:
+            return torch.cat([present[None], random_subsets(present, 1, noise, "dropout")])
+        return present[None]

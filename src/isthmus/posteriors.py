@@ -1,0 +1,184 @@
+"""What is believed of the codes of a batch once a subset of modalities was seen: `q(z | x_A)`.
+
+Shapes: `K` draws, `S` sources, `J` mixture components, `M` modalities, `B` items, `D` latent dimensions.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from isthmus import gaussians
+from isthmus.noise import Noise
+from isthmus.priors import Prior
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Draws from a posterior, and how much each source of them weighs.
+
+    Args:
+        z: `(K, S, B, D)`. `S` is 1 for plain draws, the number of components for stratified ones.
+        weight: `(S, B)`, sums to one over `S`: an expectation under the posterior is the mean over `K` and the
+            weighted sum over `S`. Zero marks a source that an item cannot have.
+        component: Long `(K, S, B)`: the component each draw came from.
+    """
+
+    z: Tensor
+    weight: Tensor
+    component: Tensor
+
+    @property
+    def use(self) -> Tensor:
+        """Bool `(S, B)`: the draws that count."""
+        return self.weight > 0
+
+    def expect(self, value: Tensor) -> Tensor:
+        """The expectation `(B,)` of `value (K, S, B)`."""
+        # where, not a product: what was drawn for a source of weight zero may be infinite.
+        return torch.where(self.use, self.weight * value.mean(dim=0), 0.0).sum(dim=0)
+
+
+class Posterior(ABC):
+    """Beliefs over `B` codes."""
+
+    @property
+    @abstractmethod
+    def mean(self) -> Tensor:
+        """`(B, D)`: the code."""
+
+    @property
+    @abstractmethod
+    def spread(self) -> Tensor | None:
+        """`(B, D)`, standard deviation of the code; None for point codes, which claim no uncertainty."""
+
+    @abstractmethod
+    def rsample(self, num_draws: int, noise: Noise, name: str = "z", stratified: bool = False) -> Draws:
+        """Draws that gradients flow through; `stratified` draws from every component and weighs."""
+
+    @abstractmethod
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Log density of `z (..., B, D)`, shape `(..., B)`, in nats.
+
+        Raises:
+            TypeError: The posterior is a point and has no density.
+        """
+
+    @abstractmethod
+    def component_kl(self, prior: Prior) -> Tensor:
+        """KL of each component from the prior, `(J, B)`, in nats; zero where an item lacks the component."""
+
+    @abstractmethod
+    def kl(self, prior: Prior) -> Tensor:
+        """KL from the prior `(B,)`, in nats: exact for one component, else the convex upper bound, the weighted mean
+        over components (Sutter et al. 2021, arXiv:2105.02470, eq. 6).
+        """
+
+    @abstractmethod
+    def detach(self) -> Posterior:
+        """The same beliefs without gradient (as in DReG)."""
+
+
+@dataclass(frozen=True)
+class Mixture(Posterior):
+    """A finite mixture of diagonal components; with one component, simply a diagonal Normal or Laplace.
+
+    Args:
+        loc: `(J, B, D)`.
+        log_scale: `(J, B, D)`.
+        log_weight: `(J, B)`, normalised over `J`; minus infinity where an item lacks the component.
+        members: Bool `(J, M)`: the modalities behind each component.
+        family: "normal" or "laplace".
+    """
+
+    loc: Tensor
+    log_scale: Tensor
+    log_weight: Tensor
+    members: Tensor
+    family: str = "normal"
+
+    @property
+    def weight(self) -> Tensor:
+        return self.log_weight.exp()
+
+    @property
+    def mean(self) -> Tensor:
+        return (self.weight[..., None] * self.loc).sum(dim=0)
+
+    @property
+    def variance(self) -> Tensor:
+        """`(J, B, D)`, of each component."""
+        return torch.exp(2 * self.log_scale) * (1.0 if self.family == "normal" else 2.0)
+
+    @property
+    def spread(self) -> Tensor:
+        between = (self.loc - self.mean) ** 2
+        return (self.weight[..., None] * (self.variance + between)).sum(dim=0).sqrt()
+
+    def rsample(self, num_draws: int, noise: Noise, name: str = "z", stratified: bool = False) -> Draws:
+        num_components, num_items, latent_dim = self.loc.shape
+        draw = noise.normal if self.family == "normal" else noise.laplace
+        if stratified or num_components == 1:
+            drawn = draw(name, num_items, num_draws, num_components, latent_dim, like=self.loc).movedim(0, 2)
+            z = self.loc + self.log_scale.exp() * drawn
+            component = torch.arange(num_components, device=z.device)[None, :, None]
+            return Draws(z, self.weight, component.expand(num_draws, num_components, num_items))
+        drawn = draw(name, num_items, num_draws, latent_dim, like=self.loc).movedim(0, 1)
+        choice = noise.gumbel(f"{name}/component", num_items, num_draws, num_components, like=self.loc)
+        component = (self.log_weight.t()[:, None] + choice).argmax(dim=2).t()  # (K, B)
+        index = component[..., None].expand(num_draws, num_items, latent_dim)
+        z = self.loc.gather(0, index) + self.log_scale.gather(0, index).exp() * drawn
+        return Draws(z[:, None], torch.ones_like(self.log_weight[:1]), component[:, None])
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        log_prob = gaussians.normal_log_prob if self.family == "normal" else gaussians.laplace_log_prob
+        if len(self.loc) == 1:
+            return log_prob(z, self.loc[0], self.log_scale[0])
+        return torch.logsumexp(log_prob(z[..., None, :, :], self.loc, self.log_scale) + self.log_weight, dim=-2)
+
+    def component_kl(self, prior: Prior) -> Tensor:
+        there = self.log_weight > -torch.inf
+        return torch.where(there, prior.kl_from(self.family, self.loc, self.log_scale), 0.0)
+
+    def kl(self, prior: Prior) -> Tensor:
+        return (self.weight * self.component_kl(prior)).sum(dim=0)
+
+    def detach(self) -> Mixture:
+        return replace(
+            self, loc=self.loc.detach(), log_scale=self.log_scale.detach(), log_weight=self.log_weight.detach()
+        )
+
+
+@dataclass(frozen=True)
+class Point(Posterior):
+    """One certain code per item, `code (B, D)`: no density, no spread, every draw the same."""
+
+    code: Tensor
+
+    @property
+    def mean(self) -> Tensor:
+        return self.code
+
+    @property
+    def spread(self) -> None:
+        return None
+
+    def rsample(self, num_draws: int, noise: Noise, name: str = "z", stratified: bool = False) -> Draws:
+        num_items, latent_dim = self.code.shape
+        zeros = torch.zeros(num_draws, 1, num_items, dtype=torch.long, device=self.code.device)
+        return Draws(self.code.expand(num_draws, 1, num_items, latent_dim), self.code.new_ones(1, num_items), zeros)
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        raise TypeError("A point code has no density. Choose a method with a bound, such as mvtcae, for likelihoods.")
+
+    def component_kl(self, prior: Prior) -> Tensor:
+        return self.code.new_zeros(1, len(self.code))
+
+    def kl(self, prior: Prior) -> Tensor:
+        return self.code.new_zeros(len(self.code))
+
+    def detach(self) -> Point:
+        return Point(self.code.detach())

@@ -1,0 +1,461 @@
+"""The laws that every method keeps, whatever its paper says: written once, run on ours and open to users' own.
+
+A check takes a `Case`, a method built on toy modalities, and raises `AssertionError` with the law it broke:
+
+    from isthmus.testing import check_method
+    check_method(my_preset)                      # every law, at 1, 2, 3, 5 and 12 modalities where declared
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from isthmus.batch import Batch, Masked, Values, take
+from isthmus.fusions import Fusion
+from isthmus.likelihoods import CategoricalHead, NormalHead, SequenceHead
+from isthmus.methods.base import Method, Phase, Player, Preset, get_method
+from isthmus.modality import Modality
+from isthmus.model import MultimodalAutoencoder
+from isthmus.noise import Noise
+from isthmus.objectives import ELBO, Step, Terms
+
+SIZES = (1, 2, 3, 5, 12)
+LATENT_DIM = 4
+
+
+class _Ragged(nn.Module):
+    """Toy encoder of ragged rows: a masked mean, then a layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(2, 6)
+
+    def forward(self, values: Masked) -> Tensor:
+        there = values.mask.to(values.value)[..., None]
+        mean = (values.value * there).sum(dim=1) / there.sum(dim=1).clamp_min(1)
+        features: Tensor = torch.tanh(self.layer(mean))
+        return features
+
+
+class _RaggedDecoder(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.frames, self.length = nn.Linear(width, 5 * 2), nn.Linear(width, 5)
+
+    def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        return self.frames(z).view(-1, 5, 2), self.length(z)
+
+
+def toy_modalities(count: int) -> dict[str, Modality]:
+    """`count` small modalities of three sorts in turn: vectors of 3, ragged sequences, classes out of 4."""
+    made = {}
+    for m in range(count):
+        if m % 3 == 0:
+            made[f"vector{m}"] = Modality(
+                encoder=lambda: nn.Sequential(nn.Linear(3, 8), nn.Tanh()),
+                decoder=lambda width: nn.Linear(width, 3),
+                likelihood=NormalHead,
+                example=torch.zeros(2, 3),
+                num_dimensions=3,
+            )
+        elif m % 3 == 1:
+            made[f"ragged{m}"] = Modality(
+                encoder=_Ragged,
+                decoder=_RaggedDecoder,
+                likelihood=SequenceHead,
+                example=Masked(torch.zeros(2, 5, 2), torch.ones(2, 5, dtype=torch.bool)),
+                num_dimensions=6,
+            )
+        else:
+            made[f"label{m}"] = Modality(
+                encoder=lambda: nn.Embedding(4, 5),
+                decoder=lambda width: nn.Linear(width, 4),
+                likelihood=CategoricalHead,
+                example=torch.zeros(2, dtype=torch.long),
+                num_dimensions=1,
+            )
+    return made
+
+
+def toy_values(count: int, num_items: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> dict[str, Values]:
+    """Dense values for `toy_modalities(count)`: all follow one hidden class of each item, so there is much to share."""
+    generator = torch.Generator().manual_seed(seed)
+    hidden = torch.randint(4, (num_items,), generator=generator)
+    values: dict[str, Values] = {}
+    for m, name in enumerate(toy_modalities(count)):
+        if m % 3 == 2:
+            values[name] = hidden
+            continue
+        shape = (3,) if m % 3 == 0 else (5, 2)
+        centre = torch.randn(4, *shape, generator=torch.Generator().manual_seed(100 + m), dtype=torch.float64)
+        noise = torch.randn(num_items, *shape, generator=generator, dtype=torch.float64)
+        dense = (centre[hidden] + 0.1 * noise).to(dtype)
+        if m % 3 == 1:
+            length = torch.randint(1, 6, (num_items,), generator=generator)
+            values[name] = Masked(dense, torch.arange(5)[None] < length[:, None])
+        else:
+            values[name] = dense
+    return values
+
+
+def toy_presence(count: int, num_items: int, missing: float = 0.4, seed: int = 0) -> dict[str, Tensor]:
+    """Random gaps; every item keeps at least one modality."""
+    generator = torch.Generator().manual_seed(seed + 7)
+    there = torch.rand(count, num_items, generator=generator) >= missing
+    there[torch.randint(count, (num_items,), generator=generator), torch.arange(num_items)] = True
+    return {name: there[m] for m, name in enumerate(toy_modalities(count))}
+
+
+def toy_batch(count: int, num_items: int = 9, missing: float = 0.4, seed: int = 0) -> Batch:
+    """A batch of toy items with gaps."""
+    return Batch.from_dense(toy_values(count, num_items, seed), toy_presence(count, num_items, missing, seed))
+
+
+@dataclass(frozen=True)
+class Case:
+    """A preset and a number of modalities to hold it to.
+
+    Args:
+        preset: `(modalities, *, latent_dim, ...) -> Method`.
+        count: Number of toy modalities.
+    """
+
+    preset: Preset
+    count: int
+
+    def build(self, seed: int = 0, dtype: torch.dtype = torch.float32, names: list[str] | None = None) -> Method:
+        """The method with weights that follow from the seed alone, over toy modalities in the order of `names`."""
+        modalities = toy_modalities(self.count)
+        with _seeded(seed):
+            method = self.preset({name: modalities[name] for name in names or modalities}, latent_dim=LATENT_DIM)
+        method.model.to(dtype).eval()
+        return method
+
+
+def terms_of(method: Method, batch: Batch, seed: int = 0, fraction: float = 1.0) -> list[Terms]:
+    """The terms of every player of every phase that trains on items."""
+    step = Step(0, fraction, Noise(seed))
+    return [p.objective(method.model, batch, step) for ph in method.phases if ph.data == "items" for p in ph.players]
+
+
+def gradients_of(method: Method, batch: Batch, seed: int = 0) -> dict[str, Tensor]:
+    """The gradient of the summed losses, by parameter name; parameters that were not reached are left out."""
+    method.model.zero_grad(set_to_none=True)
+    torch.stack([terms.loss for terms in terms_of(method, batch, seed)]).sum().backward()
+    return {name: p.grad for name, p in method.model.named_parameters() if p.grad is not None}
+
+
+def check_absent_values_do_not_matter(case: Case) -> None:
+    """A gap filled with NaN, zero or noise gives the same loss and the same finite gradients."""
+    present = toy_presence(case.count, 9)
+    answers = []
+    for fill in (float("nan"), 0.0, 1e6):
+        values = {n: _poison(v, present[n], fill) for n, v in toy_values(case.count, 9).items()}
+        method, batch = case.build(), Batch.from_dense(values, present)
+        answers.append(([t.item_loss.detach() for t in terms_of(method, batch)], gradients_of(method, batch)))
+    for losses, gradients in answers[1:]:
+        _same(losses, answers[0][0], "the loss depends on what stands in a gap")
+        _same(gradients, answers[0][1], "a gradient depends on what stands in a gap")
+    _finite(answers[0][0] + list(answers[0][1].values()), "loss and gradients")
+
+
+def check_a_row_of_padding_does_not_matter(case: Case) -> None:
+    """What stands behind the end of a ragged row is never read."""
+    values, present = toy_values(case.count, 9), toy_presence(case.count, 9)
+    noisy = {
+        n: Masked(v.value + 50.0 * (~v.mask)[..., None], v.mask) if isinstance(v, Masked) else v
+        for n, v in values.items()
+    }
+    method = case.build()
+    clean, dirty = (terms_of(method, Batch.from_dense(v, present)) for v in (values, noisy))
+    _same([t.item_loss for t in dirty], [t.item_loss for t in clean], "the loss depends on padding")
+
+
+def check_shuffling_items_shuffles_codes(case: Case) -> None:
+    """Codes follow their items, in any order."""
+    method, batch = case.build(), toy_batch(case.count)
+    order = torch.randperm(len(batch), generator=torch.Generator().manual_seed(3))
+    _same(_codes(method, batch.take(order)), _codes(method, batch)[order], "codes do not follow their items")
+
+
+def check_neighbours_do_not_matter(case: Case) -> None:
+    """In use, an item's code and translations are the same alone as in any batch."""
+    method, batch = case.build(), toy_batch(case.count)
+    whole = _codes(method, batch)
+    for item in range(3):
+        alone = batch.take(torch.tensor([item]))
+        _same(_codes(method, alone), whole[item : item + 1], "an item's code depends on its neighbours")
+
+
+def check_order_of_modalities_is_free(case: Case) -> None:
+    """Naming the modalities in another order, in the model or the batch, changes no answer."""
+    method = case.build()
+    names = list(method.model.modalities)[::-1]
+    values, present = toy_values(case.count, 9), toy_presence(case.count, 9)
+    turned = Batch.from_dense({n: values[n] for n in names}, present)
+    batch = Batch.from_dense(values, present)
+    _same(_codes(method, turned), _codes(method, batch), "codes depend on the order of a batch's modalities")
+    _same(
+        [t.item_loss for t in terms_of(method, turned)],
+        [t.item_loss for t in terms_of(method, batch)],
+        "the loss depends on the order of a batch's modalities",
+    )
+    # The same model made with its modalities named in the other order: same parameters under the same names, except
+    # for those that a fusion holds by place.
+    reordered = case.build(names=names)
+    state = method.model.state_dict()
+    by_place = [key for key, value in state.items() if "fusion." in key and value.shape[:1] == (case.count,)]
+    state |= {key: state[key].flip(0) for key in by_place}
+    joined = "inference.fusion.join.1.weight"
+    if joined in state:
+        state[joined] = state[joined].view(len(state[joined]), case.count, -1).flip(1).flatten(1)
+    reordered.model.load_state_dict(state)
+    _same(_codes(reordered, batch), _codes(method, batch), "codes depend on the order of a model's modalities")
+
+
+def check_one_seed_gives_one_result(case: Case) -> None:
+    """The same seed gives the same weights, losses and gradients to the bit; another seed gives other draws."""
+    batch = toy_batch(case.count)
+    first, second = (gradients_of(case.build(seed=5), batch, seed=11) for _ in range(2))
+    for name, gradient in first.items():
+        assert torch.equal(gradient, second[name]), f"two runs with one seed differ in the gradient of {name}"
+    losses = [terms_of(case.build(seed=5), batch, seed=seed)[-1].loss.item() for seed in (11, 11, 12)]
+    assert losses[0] == losses[1], "two runs with one seed differ in their loss"
+
+
+def check_save_then_load_changes_nothing(case: Case) -> None:
+    """State goes through plain tensors: a copy that loads it gives the same codes to the bit, and saves the same."""
+    method, batch = case.build(seed=1), toy_batch(case.count)
+    other = case.build(seed=2)
+    saved = {name: value.clone() for name, value in method.model.state_dict().items()}
+    assert all(isinstance(value, Tensor) for value in saved.values()), "state holds something that is not a tensor"
+    other.model.load_state_dict(saved)
+    assert torch.equal(_codes(method, batch), _codes(other, batch)), "loaded weights give other codes"
+    again = other.model.state_dict()
+    assert saved.keys() == again.keys() and all(torch.equal(saved[k], again[k]) for k in saved), "state grew or changed"
+
+
+def check_every_subset_encodes_and_decodes(case: Case) -> None:
+    """Every single modality, and all of them, give finite codes, and finite values of every modality."""
+    method, batch = case.build(), Batch.from_dense(toy_values(case.count, 5))
+    names = method.model.modalities
+    for source in [[name] for name in names] + [list(names)]:
+        code = method.model.encode(batch.only(*source)).mean
+        assert code.shape == (5, LATENT_DIM), f"codes from {source} have shape {tuple(code.shape)}"
+        _finite([code], f"codes from {source}")
+        for target in names:
+            with torch.no_grad():
+                event = method.model.translate(batch, source, target)
+            assert len(event) == 5, f"translation {source} -> {target} lost rows"
+            _finite([event.value if isinstance(event, Masked) else event], f"translation {source} -> {target}")
+
+
+def check_nothing_observed_gives_the_prior(case: Case) -> None:
+    """An item with nothing at all gets the prior (or the mean training code), and disturbs nobody."""
+    method, batch = case.build(), toy_batch(case.count)
+    empty = batch
+    for name in batch:
+        empty = empty.drop(name, at=0)
+    _finite([t.item_loss for t in terms_of(method, empty)], "losses beside an empty item")
+    _finite(list(gradients_of(method, empty).values()), "gradients beside an empty item")
+    with torch.no_grad():
+        posterior = method.model.encode(empty)
+    _same(posterior.mean[0], torch.zeros(LATENT_DIM), "an item with nothing does not get the prior's mean")
+    if posterior.spread is not None:
+        prior = method.model.prior.sample(20_000, Noise(0)).std(dim=0).detach()
+        assert torch.allclose(posterior.spread[0], prior, rtol=0.05), "an item with nothing has not the prior's spread"
+    _same(posterior.mean[1:], _codes(method, batch)[1:], "an empty item changes other items")
+
+
+def check_a_modality_nobody_has(case: Case) -> None:
+    """A modality that no item of the batch has, named or not, costs nothing and breaks nothing."""
+    if case.count == 1:
+        return
+    method, name = case.build(), next(iter(toy_modalities(case.count)))
+    values, present = toy_values(case.count, 6), toy_presence(case.count, 6, missing=0.0)
+    without = Batch.from_dense({n: v for n, v in values.items() if n != name})
+    emptied = Batch.from_dense(values, present).drop(name)
+    _same(_codes(method, without), _codes(method, emptied), "an unnamed modality differs from an empty one")
+    for batch in (without, emptied):
+        gradients = gradients_of(method, batch)
+        _finite(list(gradients.values()), "gradients without a modality")
+        touched = [key for key in gradients if key.startswith((f"encoders.{name}.", f"decoders.{name}."))]
+        assert not any(gradients[key].abs().sum() > 0 for key in touched), f"networks of absent '{name}' got a gradient"
+
+
+def check_a_batch_of_one(case: Case) -> None:
+    """One item, with one modality, trains."""
+    values = {n: take(v, torch.tensor([0])) for n, v in toy_values(case.count, 3).items()}
+    first = next(iter(values))
+    for present in ({}, {name: torch.tensor([name == first]) for name in values}):
+        method = case.build()
+        gradients = gradients_of(method, Batch.from_dense(values, present))
+        assert gradients, "no parameter got a gradient from a batch of one"
+        _finite(list(gradients.values()), "gradients from a batch of one")
+
+
+def check_float64_agrees(case: Case) -> None:
+    """Double precision gives the same losses, to single precision."""
+    present = toy_presence(case.count, 9)
+    losses = []
+    for dtype in (torch.float32, torch.float64):
+        method = case.build()
+        method.model.to(dtype)
+        losses.append(terms_of(method, Batch.from_dense(toy_values(case.count, 9, dtype=dtype), present)))
+    assert all(t.item_loss.dtype == torch.float64 for t in losses[1]), "a float64 model lost its precision"
+    for single, double in zip(*losses, strict=True):
+        _same(single.item_loss.double(), double.item_loss, "float64 gives another loss", tolerance=1e-3)
+
+
+def check_terms_are_per_item(case: Case) -> None:
+    """Every term has one number per item, and an item's terms do not depend on the batch's other items."""
+    method, batch = case.build(), toy_batch(case.count)
+    for terms in terms_of(method, batch):
+        for name, value in {**terms.per_item, "item_loss": terms.item_loss}.items():
+            assert value.shape == (len(batch),), f"term '{name}' has shape {tuple(value.shape)}, not ({len(batch)},)"
+    # Noise is drawn by place, so the first items of a longer batch see the draws that they would see alone.
+    head = batch.take(torch.arange(4))
+    step = Step(0, 1.0, Noise(0, total=len(batch)))
+    objective = method.phases[-1].players[-1].objective
+    short, whole = objective(method.model, head, step), objective(method.model, batch, Step(0, 1.0, Noise(0)))
+    _same(short.item_loss, whole.item_loss[:4], "an item's loss depends on the batch it came in")
+
+
+def check_the_bound_is_below_the_evidence(case: Case) -> None:
+    """On average, `bound` is below an importance-weighted estimate with many draws, which is itself below."""
+    method, batch = case.build(), toy_batch(case.count)
+    bounds = [torch.stack([t.bound for t in ts if t.bound is not None]) for ts in _repeat(method, batch, 64)]
+    assert len(bounds[0]), "capabilities declare a bound, and no objective gives one"
+    with torch.no_grad():
+        posterior = method.model.encode(batch)
+        draws = posterior.rsample(4000, Noise(3), stratified=False)
+        joint = method.model.prior.log_prob(draws.z)
+        for name in batch:
+            joint = joint + method.model.log_likelihood(name, draws.z, draws.use, batch)
+        tight = torch.logsumexp(joint - posterior.log_prob(draws.z), dim=0)[0] - torch.log(torch.tensor(4000.0))
+    mean = torch.stack(bounds).mean(dim=0).detach()
+    error = torch.stack(bounds).std(dim=0).detach() / 8
+    assert bool((mean <= tight + 5 * error + 0.05).all()), "a bound lies above the evidence"
+
+
+def check_a_few_steps_help(case: Case) -> None:
+    """Forty steps of Adam on a toy set lower the loss."""
+    method, batch = case.build(), Batch.from_dense(toy_values(case.count, 32), toy_presence(case.count, 32))
+    method.model.train()
+    optimiser = torch.optim.Adam(method.model.parameters(), lr=0.02)
+    before = _mean_loss(method, batch)
+    for index in range(40):
+        optimiser.zero_grad(set_to_none=True)
+        for phase in method.phases:
+            for player in phase.players:
+                player.objective(method.model, batch, Step(index, 1.0, Noise(0, index))).loss.backward()
+        optimiser.step()
+    assert _mean_loss(method, batch) < before - 0.05, "training does not lower the loss"
+
+
+Check = Callable[[Case], None]
+CHECKS: dict[str, Check] = {
+    name.removeprefix("check_"): check for name, check in list(globals().items()) if name.startswith("check_")
+}
+
+
+def run_check(name: str, preset: Preset | str, count: int) -> bool:
+    """Run one law on one method at one number of modalities; False where the method does not declare it applies.
+
+    Raises:
+        AssertionError: The law is broken.
+    """
+    preset = get_method(preset) if isinstance(preset, str) else preset
+    case = Case(preset, count)
+    capabilities = case.build().capabilities if _allows(preset, count) else None
+    if capabilities is None or (name == "the_bound_is_below_the_evidence" and not capabilities.bound):
+        return False
+    CHECKS[name](case)
+    return True
+
+
+def check_method(preset: Preset | str, sizes: tuple[int, ...] = SIZES) -> None:
+    """Run every law on a method, at every size it declares.
+
+    Raises:
+        AssertionError: A law is broken; the message names law, size and what was seen.
+    """
+    for count in sizes:
+        for name in CHECKS:
+            try:
+                run_check(name, preset, count)
+            except AssertionError as error:
+                raise AssertionError(f"{name} at {count} modalities: {error}") from error
+
+
+def method_of_fusion(fusion: Callable[[list[str]], Fusion]) -> Preset:
+    """A preset that trains any fusion, built from the modalities' names, under one generic bound: its ELBO."""
+
+    def preset(modalities: Mapping[str, Modality], *, latent_dim: int) -> Method:
+        model = MultimodalAutoencoder(modalities, latent_dim=latent_dim, fusion=fusion(list(modalities)))
+        return Method(model, [Phase([Player(ELBO())])])
+
+    return preset
+
+
+def _allows(preset: Preset, count: int) -> bool:
+    """Whether a preset takes this many modalities; one that does not must say so when it is built."""
+    try:
+        capabilities = preset(toy_modalities(count), latent_dim=LATENT_DIM).capabilities
+    except ValueError as error:
+        assert "modalit" in str(error), f"a method refused {count} modalities without saying so: {error}"
+        return False
+    return capabilities.min_modalities <= count <= (capabilities.max_modalities or count)
+
+
+def _repeat(method: Method, batch: Batch, times: int) -> Iterator[list[Terms]]:
+    with torch.no_grad():
+        for seed in range(times):
+            yield terms_of(method, batch, seed)
+
+
+def _mean_loss(method: Method, batch: Batch) -> float:
+    return sum(t.loss.item() for ts in _repeat(method, batch, 8) for t in ts) / 8
+
+
+def _codes(method: Method, batch: Batch) -> Tensor:
+    with torch.no_grad():
+        return method.model.encode(batch).mean
+
+
+def _poison(values: Values, present: Tensor, fill: float) -> Values:
+    """`values` with the rows of gaps overwritten."""
+    if isinstance(values, Masked):
+        return Masked(torch.where(present[:, None, None], values.value, fill), values.mask)
+    if values.is_floating_point():
+        return torch.where(present.view(-1, *[1] * (values.dim() - 1)), values, fill)
+    return torch.where(present, values, 3)
+
+
+def _same(got: Any, expected: Any, law: str, tolerance: float = 1e-5) -> None:
+    try:
+        torch.testing.assert_close(got, expected, rtol=tolerance, atol=tolerance)
+    except AssertionError as error:
+        raise AssertionError(f"{law}. {error}") from None
+
+
+def _finite(tensors: list[Tensor], what: str) -> None:
+    for tensor in tensors:
+        assert bool(torch.isfinite(tensor.double()).all()), f"not finite: {what}"
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Initial weights come from torch's global generator: set it, and put it back."""
+    state = torch.get_rng_state()
+    torch.manual_seed(seed)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(state)
