@@ -196,13 +196,16 @@ def _read_file(path: Path, limit: int) -> bytes:
         raise CellError("file not found") from None
     except (OSError, ValueError) as error:
         raise CellError(f"file cannot be opened: {getattr(error, 'strerror', None) or error}") from None
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
+    try:
+        status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise CellError("not a regular file (a directory, named pipe or device)")
         if status.st_size > limit:
             raise CellError(f"file of {status.st_size} bytes is larger than the limit of {limit}")
-        return file.read()
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(descriptor)
 
 
 def pad(arrays: np.ndarray | Sequence[np.ndarray]) -> Masked:

@@ -1,0 +1,1 @@
+"""Default networks, usable without the rest: each is a plain `nn.Module` from tensors to tensors."""
