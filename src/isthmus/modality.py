@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from torch import nn
+from torch import Tensor, nn
 
 from isthmus.batch import Values
 
@@ -25,6 +25,7 @@ class Modality:
         likelihood: Builds the `LikelihoodHead`.
         example: One or two normalised rows; widths are found by one dry run on them.
         num_dimensions: Data dimensions of one event.
+        corrupt: What encoders see in training in place of the values; None shows them as they are.
     """
 
     encoder: Callable[[], nn.Module]
@@ -32,6 +33,7 @@ class Modality:
     likelihood: Callable[[], nn.Module]
     example: Values
     num_dimensions: int
+    corrupt: Callable[[Values, Callable[..., Tensor]], Values] | None = None
 
     @classmethod
     def from_kind(
@@ -49,4 +51,5 @@ class Modality:
             likelihood=kind.likelihood,
             example=example,
             num_dimensions=kind.num_dimensions,
+            corrupt=kind.corrupt,
         )

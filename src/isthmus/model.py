@@ -188,6 +188,7 @@ class MultimodalAutoencoder(nn.Module):
         self.encoders = nn.ModuleDict({name: modality.encoder() for name, modality in modalities.items()})
         self.decoders = nn.ModuleDict({name: modality.decoder(latent_dim) for name, modality in modalities.items()})
         self.likelihoods = nn.ModuleDict({name: modality.likelihood() for name, modality in modalities.items()})
+        self.corruptions = {name: modality.corrupt for name, modality in modalities.items()}
         self.weights = balance_weights(balance, {name: m.num_dimensions for name, m in modalities.items()})
         self.trunk: SharedTrunk | None = None
         widths = {name: self._dry_run(name, modality) for name, modality in modalities.items()}
@@ -240,8 +241,13 @@ class MultimodalAutoencoder(nn.Module):
             )
         return features if self.trunk is None else self.trunk(name, features)
 
-    def evidence(self, batch: Batch) -> Evidence:
+    def evidence(self, batch: Batch, noise: Noise | None = None) -> Evidence:
         """Run every encoder once, on the rows that are there. A modality that the batch does not name is a gap.
+
+        Args:
+            batch: Items.
+            noise: In training, hides from the encoders what a kind of data says may be hidden, such as some columns
+                of a table. Any posterior bounds the evidence, so a bound stays one.
 
         Raises:
             ValueError: The batch has a modality that the model does not know.
@@ -252,13 +258,28 @@ class MultimodalAutoencoder(nn.Module):
                     f"The batch has modality '{name}', which this model was not made for. It knows "
                     f"{', '.join(self.modalities)}.{nearest(name, self.modalities)}"
                 )
+        seen = batch if noise is None or not self.training else self._corrupted(batch, noise)
         features = {
-            name: self._features(name, batch.values[name])
+            name: self._features(name, seen.values[name])
             for name in self.modalities
-            if len(batch.values.get(name, ()))
+            if len(seen.values.get(name, ()))
         }
         evidence: Evidence = self.inference(features, batch.presence(self.modalities))
         return evidence
+
+    def _corrupted(self, batch: Batch, noise: Noise) -> Batch:
+        values = dict(batch.values)
+        for name, corrupt in self.corruptions.items():
+            if corrupt is None or not len(values.get(name, ())):
+                continue
+
+            # Drawn for all items of the batch and cut to those that have the modality: noise goes by place.
+            def uniform(*shape: int, name: str = name) -> Tensor:
+                like = torch.empty(0, device=batch.device, dtype=self.dtype)
+                return noise.uniform(f"corrupt/{name}", len(batch), *shape, like=like)[batch.present[name]]
+
+            values[name] = corrupt(values[name], uniform)
+        return Batch(values, batch.present, batch.index)
 
     def encode(self, batch: Batch) -> Posterior:
         """Beliefs about the codes of `B` items, from whatever each of them has; the prior where it has nothing."""
@@ -288,7 +309,7 @@ class MultimodalAutoencoder(nn.Module):
         """
         num_draws, _, _, latent_dim = z.shape
         source, item = (use & batch.present[name]).nonzero(as_tuple=True)
-        score = z.new_zeros(z.shape[:3])
+        score = z.new_zeros(z.shape[:3], dtype=self.dtype)  # z may be bf16, too coarse for nats
         if not len(item):
             return score
         slots = batch.slots(name)[item]
@@ -337,26 +358,26 @@ class MultimodalAutoencoder(nn.Module):
         among = torch.tensor([name in known for name in self.modalities], device=batch.device)
         seen = batch.only(*known) if known else batch
         posterior = self.evidence(seen).posterior(among[:, None].expand(-1, len(batch)))
-        return self._event(target, self.codes(posterior, noise), noise, sample)
+        return self.event(target, self.codes(posterior, noise), noise, sample)
 
     def reconstruct(self, batch: Batch, noise: Noise | None = None) -> dict[str, Values]:
         """Every modality of every item from all that the item has, `B` rows each: what was seen, and what was not."""
         z = self.codes(self.encode(batch), noise)
-        return {name: self._event(name, z, noise, sample=False) for name in self.modalities}
+        return {name: self.event(name, z, noise, sample=False) for name in self.modalities}
 
     def impute(self, batch: Batch, noise: Noise | None = None, sample: bool = False) -> dict[str, Values]:
         """Decoded values of the items that lack each modality, in batch order; what was observed is not touched."""
         z = self.codes(self.encode(batch), noise)
         presence = batch.presence(self.modalities)
         return {
-            name: self._event(name, z[(~presence[m]).nonzero().squeeze(1)], noise, sample)
+            name: self.event(name, z[(~presence[m]).nonzero().squeeze(1)], noise, sample)
             for m, name in enumerate(self.modalities)
             if not bool(presence[m].all())
         }
 
     def generate(self, z: Tensor, noise: Noise | None = None, sample: bool = False) -> dict[str, Values]:
         """All modalities of new items from their codes `(R, D)`, as a sampler or the prior drew them."""
-        return {name: self._event(name, z, noise, sample) for name in self.modalities}
+        return {name: self.event(name, z, noise, sample) for name in self.modalities}
 
     def _known(self, name: str, what: str) -> None:
         if name not in self.modalities:
@@ -365,7 +386,8 @@ class MultimodalAutoencoder(nn.Module):
                 f"{nearest(name, self.modalities)}"
             )
 
-    def _event(self, name: str, z: Tensor, noise: Noise | None, sample: bool) -> Values:
+    def event(self, name: str, z: Tensor, noise: Noise | None = None, sample: bool = False) -> Values:
+        """The likeliest event of codes `(R, D)`, or a draw with `sample`, normalised, `R` rows."""
         if sample and noise is None:
             raise ValueError("sample=True draws an event and needs noise. Pass noise=Noise(seed).")
         size = self.max_decode_rows

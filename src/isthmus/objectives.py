@@ -118,7 +118,7 @@ class ELBO(Objective):
     stratified: bool = False
 
     def __call__(self, model: MultimodalAutoencoder, batch: Batch, step: Step) -> Terms:
-        posterior = model.encode(batch)
+        posterior = model.evidence(batch, step.noise).posterior()
         draws = posterior.rsample(self.num_draws, step.noise, stratified=self.stratified)
         terms, plain, weighted = reconstruction_terms(model, draws, batch)
         divergence = posterior.kl(model.prior)
@@ -145,7 +145,7 @@ class SubsetELBO(Objective):
     random_subsets: int = 1
 
     def __call__(self, model: MultimodalAutoencoder, batch: Batch, step: Step) -> Terms:
-        evidence = model.evidence(batch)
+        evidence = model.evidence(batch, step.noise)
         subsets = self.subsets(evidence.present, step.noise)  # (S, M, B)
         beta = warm(self.beta, self.warmup, step.fraction)
         posteriors = [evidence.posterior(among) for among in subsets]
@@ -211,7 +211,7 @@ class MixtureIWAE(Objective):
     beta: float = 1.0
 
     def __call__(self, model: MultimodalAutoencoder, batch: Batch, step: Step) -> Terms:
-        posterior = model.encode(batch)
+        posterior = model.evidence(batch, step.noise).posterior()
         draws = posterior.rsample(self.num_draws, step.noise, stratified=self.stratified)
         scores = log_likelihoods(model, draws, batch)
         plain, weighted = weigh(model, scores)  # (K, S, B)
@@ -248,7 +248,7 @@ class TotalCorrelation(Objective):
     warmup: float = 0.0
 
     def __call__(self, model: MultimodalAutoencoder, batch: Batch, step: Step) -> Terms:
-        evidence = model.evidence(batch)
+        evidence = model.evidence(batch, step.noise)
         posterior = evidence.posterior()
         assert isinstance(evidence, ExpertEvidence) and isinstance(posterior, Mixture)
         draws = posterior.rsample(1, step.noise)
@@ -290,7 +290,7 @@ class Routes(Objective):
     alone: bool = False
 
     def __call__(self, model: MultimodalAutoencoder, batch: Batch, step: Step) -> Terms:
-        evidence = model.evidence(batch)
+        evidence = model.evidence(batch, step.noise)
         sources = self._sources(evidence, step.noise)  # (S, M, B)
         z = torch.stack([evidence.posterior(among).mean for among in sources])[None]  # (1, S, B, D)
         scores = {}

@@ -217,18 +217,23 @@ def _once(rejected: Sequence[Rejected]) -> tuple[Rejected, ...]:
 
 
 def _duplicates(prepared: Prepared) -> list[str]:
-    """Exact copies of training items among the others, in words."""
-    names = list(prepared.schema.modalities)
-    digests = []
-    columns = {name: prepared.schema.cells(prepared.table, name) for name in names}
-    for row in range(len(prepared.keys)):
+    """Exact copies of training items among the others, in words.
+
+    Where a table has several modalities, an item that has only one of them is not compared: two items known by the
+    same caption alone are no leak.
+    """
+    columns = [prepared.schema.cells(prepared.table, name) for name in prepared.schema.modalities]
+    digests: list[bytes | None] = []
+    for row in zip(*columns, strict=True):
         digest = hashlib.blake2b(digest_size=12)
-        for name in names:
-            digest.update(_bytes(columns[name][row]))
-        digests.append(digest.digest())
+        for cell in row:
+            digest.update(_bytes(cell))
+        there = sum(cell is not None for cell in row)
+        digests.append(digest.digest() if there >= min(2, len(columns)) else None)
     counts = count_duplicates(digests, prepared.split)
     return [
-        f"{count} {copy} item{'s are an exact copy' if count > 1 else ' is an exact copy'} of a {of} item: scores on them say little"
+        f"{count} {copy} item{'s are exact copies' if count > 1 else ' is an exact copy'} of {of} items: scores on them "
+        "say little"
         for (copy, of), count in counts.items()
         if count
     ]

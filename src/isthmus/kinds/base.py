@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from isthmus.batch import Masked, Values
 from isthmus.suggest import nearest
@@ -100,6 +100,17 @@ class Kind(ABC):
 
     def normalise(self, values: Values) -> Values:
         """Stored values as the networks and likelihoods see them; runs on the device, after the transfer."""
+        return values
+
+    def corrupt(self, values: Values, uniform: Callable[..., Tensor]) -> Values:
+        """Normalised values as the encoder sees them in training; targets stay whole. By default, as they are.
+
+        A table hides some of its columns, so that codes learn to stand in for blanks.
+
+        Args:
+            values: Of `n` rows.
+            uniform: `uniform(*shape)` draws `(n, *shape)` from the open interval (0, 1).
+        """
         return values
 
     def cells(self, values: Values) -> list[Any]:
