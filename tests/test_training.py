@@ -1,0 +1,395 @@
+from __future__ import annotations
+
+import csv
+import io
+import math
+import os
+import signal
+import sys
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from rich.console import Console
+from torch import nn
+
+from isthmus.data.store import Store
+from isthmus.methods import Phase, Player
+from isthmus.noise import Noise
+from isthmus.objectives import Objective, Step, Terms
+from isthmus.training import (
+    NonFiniteLoss,
+    TrainingConfig,
+    TrainingInterrupted,
+    default_epochs,
+    encode,
+    train,
+)
+from isthmus.training.plan import epoch_order, learning_rate, plan_stages, share
+from isthmus.training.progress import Reporter
+from isthmus.training.watch import collapse_warnings, gains
+from toy_training import toy_arrays, toy_method, toy_splits, toy_store
+
+
+def as_is(batch):
+    return batch
+
+
+def weights(model):
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def fit(method=None, store=None, splits=None, folder=None, **settings):
+    settings = {"epochs": 4, "batch_size": 16, **settings}
+    method = method or toy_method()
+    return train(
+        method, store or toy_store(), as_is, splits or toy_splits(), TrainingConfig(**settings), folder, quiet=True
+    )
+
+
+# --- the plan -----------------------------------------------------------------------------------------------------
+
+
+def test_epochs_follow_from_the_number_of_items():
+    assert default_epochs(10_000, 128) == 70
+    assert default_epochs(100_000, 128) == 22
+    assert default_epochs(10**7, 128) == 5
+    assert default_epochs(100, 128) == 1000  # one step each
+    assert default_epochs(10_000, 10_000) == 1000
+
+
+@given(st.integers(1, 200), st.integers(0, 5), st.integers(0, 1000))
+def test_an_epoch_sees_every_item_once_in_an_order_of_its_own(num_items, epoch, seed):
+    rows = torch.arange(num_items) + 7
+    order = epoch_order(rows, seed, epoch)
+    assert order.sort().values.equal(rows)
+    assert order.equal(epoch_order(rows, seed, epoch))
+    if num_items > 20:
+        assert not order.equal(epoch_order(rows, seed, epoch + 1))
+        assert not order.equal(epoch_order(rows, seed + 1, epoch))
+
+
+@given(st.integers(1, 40), st.integers(1, 6))
+def test_processes_share_a_batch_without_overlap(num_items, size):
+    rows = torch.randperm(num_items)
+    shares = [share(rows, rank, size) for rank in range(size)]
+    working = [own for own in shares if own.weight]
+    assert torch.cat([own.rows for own in working]).equal(rows)
+    assert all(rows[own.offset : own.offset + len(own.rows)].equal(own.rows) for own in shares)
+    assert all(len(own.rows) and own.total == num_items for own in shares)
+
+
+def test_phases_share_the_epochs():
+    phases = [Phase([], share=1.0), Phase([], share=0.01), Phase([], share=3.0)]
+    stages = plan_stages(phases, 8, 10, 4)
+    assert [(s.first_epoch, s.epochs, s.first_step) for s in stages] == [(0, 2, 0), (2, 1, 6), (3, 5, 9)]
+    with pytest.raises(ValueError, match="epochs=2 is too few for 3 phases"):
+        plan_stages(phases, 2, 10, 4)
+    with pytest.raises(ValueError, match="trains on 'cods', which is unknown"):
+        plan_stages([Phase([], data="cods")], 2, 10, 4)
+
+
+def test_the_learning_rate_rises_then_falls():
+    config = TrainingConfig(learning_rate=2.0)
+    rates = [learning_rate(config, step, 1000) for step in range(1000)]
+    assert rates[0] == pytest.approx(0.02, rel=1e-3)
+    assert max(rates) == pytest.approx(2.0, rel=0.03) and rates.index(max(rates)) == 99
+    assert rates[-1] == pytest.approx(0.02, rel=1e-3)
+    constant = TrainingConfig(learning_rate=2.0, schedule="constant")
+    assert learning_rate(constant, 999, 1000) == 2.0
+
+
+def test_settings_are_checked():
+    with pytest.raises(ValidationError, match="learning_rate"):
+        TrainingConfig(learning_rate=0)
+    with pytest.raises(ValidationError, match="epoch"):
+        TrainingConfig(epoch=3)
+
+
+# --- what a training does -----------------------------------------------------------------------------------------
+
+
+def test_training_lowers_the_loss_and_keeps_the_best_weights():
+    method = toy_method()
+    history = fit(method, epochs=12, learning_rate=0.05, schedule="constant")  # so fast that the last is not best
+    validation = [row for row in history.rows if row["split"] == "validation"]
+    losses = [row["loss"] for row in validation]
+    assert min(losses) < losses[0] - 1 and min(losses) < losses[-1]
+    assert history.best_epoch == validation[int(np.argmin(losses))]["epoch"]
+    batch = toy_store().batch(toy_splits()["validation"])
+    objective = method.phases[0].players[0].objective
+    with torch.no_grad():
+        terms = objective(method.model, batch, Step(0, 1.0, Noise(0, -1, 0, len(batch))))
+    assert float(terms.loss) == pytest.approx(min(losses), rel=1e-6)
+    assert not method.model.training
+
+
+def test_one_seed_gives_one_result_and_leaves_the_callers_random_numbers_alone():
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    results = []
+    for seed in (3, 3, 4):
+        method = toy_method()
+        torch.set_rng_state(before)
+        fit(method, seed=seed)
+        assert torch.get_rng_state().equal(before)
+        results.append(weights(method.model))
+    assert all(results[0][name].equal(results[1][name]) for name in results[0])
+    assert any(not results[0][name].equal(results[2][name]) for name in results[0])
+
+
+def test_codes_are_those_of_the_training_items_and_point_methods_get_their_mean():
+    method = toy_method("fused")
+    splits = toy_splits()
+    history = fit(method, splits=splits)
+    assert history.codes.shape == (48, 2)
+    codes, spread = encode(method.model, toy_store(), as_is, splits["train"])
+    assert torch.equal(history.codes, codes) and history.spread is None and spread is None
+    assert fit().spread.shape == (48, 2)
+    # An item that has nothing gets the mean code of those that have something, and does not count for it.
+    store = toy_store()
+    there = torch.stack([store.present(name) for name in store.modalities]).any(dim=0)[splits["train"]]
+    assert not there.all()
+    torch.testing.assert_close(method.model.inference.mean_code, history.codes[there].mean(dim=0))
+    assert torch.equal(history.codes[~there][0], method.model.inference.mean_code)
+
+
+def test_without_validation_the_last_weights_stay():
+    history = fit(splits={"train": torch.arange(60)}, epochs=3, patience=1, learning_rate=1.0)
+    assert history.best_epoch is None and history.num_epochs == 3
+    assert {row["split"] for row in history.rows} == {"train"}
+
+
+def test_patience_ends_a_training_that_gets_no_better():
+    history = fit(epochs=40, patience=2, learning_rate=3.0, schedule="constant")
+    assert history.num_epochs < 40
+    assert history.num_epochs == history.best_epoch + 2
+
+
+@dataclass(frozen=True)
+class Counted(Objective):
+    """Loss and terms that can be worked out by hand: each item's loss is its place in the data."""
+
+    name: str = "place"
+
+    def __call__(self, model, batch, step):
+        place = batch.index.to(model.dtype) + 0 * sum(p.sum() for p in model.parameters())
+        there = batch.present["image"].to(model.dtype)
+        return Terms(
+            {self.name: place, "reconstruction/image": 3 * there}, item_loss=place, per_batch={"size": place.mean()}
+        )
+
+
+def test_means_are_over_items_whatever_the_size_of_the_last_batch():
+    method = toy_method()
+    method = replace(method, phases=[Phase([Player(Counted())])])
+    history = fit(method, splits={"train": torch.arange(20, 55)}, epochs=1, batch_size=16)
+    (row,) = history.rows
+    assert row["loss"] == row["place"] == pytest.approx(37.0)
+    assert row["size"] == pytest.approx(37.0)
+    assert row["reconstruction/image"] == 3.0  # over the items that have it, not over all
+    assert row["step"] == 3  # the last, incomplete batch is kept
+
+
+def test_metrics_csv_holds_the_history_and_a_later_phase_adds_its_columns(tmp_path):
+    method = toy_method()
+    method = replace(method, phases=[Phase([Player(Counted())]), Phase([Player(Counted("other"))], name="second")])
+    history = fit(method, folder=tmp_path)
+    with (tmp_path / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(history.rows) == 8
+    for read, kept in zip(rows, history.rows, strict=True):
+        assert {name: value for name, value in read.items() if value} == {n: str(v) for n, v in kept.items()}
+    assert [row["phase"] for row in rows] == ["train"] * 4 + ["second"] * 4
+    assert rows[0]["other"] == "" and rows[-1]["place"] == ""
+
+
+def test_a_modality_nobody_has_is_not_trained_at_all():
+    arrays = toy_arrays()
+    store = Store.from_arrays(arrays | {"text": arrays["text"][:0]}, {"text": np.zeros(60, dtype=bool)})
+    method = toy_method()
+    before = weights(method.model)
+    # Decay would shrink every parameter that is stepped, also one whose gradient is zero.
+    fit(method, store, optimiser="adamw", weight_decay=0.5)
+    after = method.model.state_dict()
+    changed = {name for name in before if not before[name].equal(after[name])}
+    assert changed and not [name for name in changed if ".text." in name]
+
+
+def test_an_item_without_anything_does_no_harm():
+    store = toy_store(missing=0.9)
+    lonely = ~torch.stack([store.present(name) for name in store.modalities]).any(dim=0)
+    assert lonely.sum() > 3
+    history = fit(store=store, batch_size=4)
+    assert all(math.isfinite(row["loss"]) for row in history.rows)
+
+
+def test_frozen_modules_stay_and_players_move_their_own():
+    method = toy_method()
+    objective = method.phases[0].players[0].objective
+    phase = Phase(
+        [Player(objective, ("decoders.",)), Player(objective, ("inference.", "encoders."))], frozen=("encoders.image",)
+    )
+    before = weights(method.model)
+    trainable = [parameter.requires_grad for parameter in method.model.parameters()]
+    seen = []
+    method.model.encoders["image"].register_forward_hook(lambda module, *_: seen.append(module.training))
+    history = fit(replace(method, phases=[phase]), splits={"train": torch.arange(60)})
+    after = method.model.state_dict()
+    still = {name for name in before if before[name].equal(after[name])}
+    assert still == {name for name in before if name.startswith(("encoders.image.", "likelihoods.", "prior."))}
+    assert not any(seen)
+    assert trainable == [parameter.requires_grad for parameter in method.model.parameters()]
+    assert "player 2/loss" in history.rows[0]
+
+
+@pytest.mark.parametrize("optimiser", ["adam", "adamw", "nadam", "radam"])
+def test_every_optimiser_learns(optimiser):
+    losses = [row["loss"] for row in fit(optimiser=optimiser, epochs=6, learning_rate=0.01, clip_norm=5.0).rows]
+    assert losses[-1] < losses[1]
+
+
+def test_memory_mapped_data_train_the_same(tmp_path):
+    toy_store().save(tmp_path / "store")
+    a, b = toy_method(), toy_method()
+    fit(a)
+    fit(b, Store.open(tmp_path / "store"))
+    assert all(tensor.equal(b.model.state_dict()[name]) for name, tensor in a.model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"splits": {"train": torch.zeros(0, dtype=torch.long)}}, "no training items"),
+        ({"tensorboard": True}, "needs a run folder"),
+        ({"phase": {"frozen": ("encodres.image",)}}, "freezes 'encodres.image'.*Did you mean 'encoders.image'"),
+        ({"player": ("decodres.",)}, "trains 'decodres.'"),
+        ({"phase": {"frozen": ("encoders", "inference", "decoders", "likelihoods")}}, "all are frozen"),
+    ],
+)
+def test_errors_say_what_is_wrong(change, message):
+    method = toy_method()
+    objective = method.phases[0].players[0].objective
+    phase = Phase([Player(objective, change.pop("player", ()))], **change.pop("phase", {}))
+    with pytest.raises(ValueError, match=message):
+        fit(replace(method, phases=[phase]), **change)
+
+
+def test_tensorboard_names_its_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(ImportError, match=r'pip install "isthmus\[tensorboard\]"'):
+        fit(folder=tmp_path, tensorboard=True)
+
+
+def test_tensorboard_gets_the_figures(tmp_path):
+    pytest.importorskip("tensorboard")
+    fit(folder=tmp_path, tensorboard=True, epochs=1)
+    assert list((tmp_path / "tensorboard").glob("events.out.tfevents.*"))
+
+
+# --- what may go wrong --------------------------------------------------------------------------------------------
+
+
+def test_a_number_that_is_not_finite_is_named_and_never_reaches_the_weights():
+    arrays = toy_arrays()
+    arrays["audio"][17, 2] = np.inf
+    method = toy_method()
+    before = weights(method.model)
+    with pytest.raises(NonFiniteLoss, match=r"epoch 1, step 1\. Not finite: reconstruction/audio of item 17;"):
+        fit(method, Store.from_arrays(arrays), splits={"train": torch.arange(60)}, batch_size=60)
+    assert all(tensor.equal(before[name]) for name, tensor in method.model.state_dict().items())
+
+
+def test_a_bad_gradient_is_named_and_the_best_weights_come_back():
+    method = toy_method()
+    steps = []
+
+    def spoil(gradient):
+        steps.append(1)
+        return gradient * float("nan") if len(steps) > 6 else gradient  # the second step of the third epoch
+
+    method.model.decoders["text"][0].weight.register_hook(spoil)
+    with pytest.raises(NonFiniteLoss, match=r"not the gradient of parameter decoders\.text\.0\.weight.*of epoch 2"):
+        fit(method, epochs=5)
+    assert all(tensor.isfinite().all() for tensor in method.model.state_dict().values())
+
+
+def test_a_bad_validation_item_is_named():
+    arrays = toy_arrays()
+    arrays["image"][3] = np.nan
+    with pytest.raises(NonFiniteLoss, match=r"In validation: Not finite: .*item 3"):
+        fit(store=Store.from_arrays(arrays))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_ends_between_two_steps_with_a_checkpoint(tmp_path, number):
+    handlers = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
+    calls = []
+
+    def stop_at_fifth(batch):
+        calls.append(1)
+        if len(calls) == 5:
+            os.kill(os.getpid(), number)
+        return batch
+
+    config = TrainingConfig(epochs=9, batch_size=16)
+    with pytest.raises(TrainingInterrupted, match=r"stopped in epoch 2, after step 4 of 27.*--resume"):
+        train(toy_method(), toy_store(), stop_at_fifth, toy_splits(), config, tmp_path, quiet=True)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-000000004.safetensors"]
+    assert handlers == [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
+
+
+def test_the_watch_tells_a_modality_that_others_say_nothing_of():
+    num_items = 400
+    arrays = toy_arrays(num_items)
+    arrays["text"] = np.random.default_rng(9).normal(size=(num_items, 3)).astype("float32")
+    method = toy_method("mvtcae", beta=0.5)
+    history = fit(method, Store.from_arrays(arrays), splits=toy_splits(num_items, 100), epochs=12, learning_rate=0.03)
+    said = " ".join(history.warnings)
+    assert "'image' does not reach 'text'" in said or "'text' has collapsed" in said
+    assert "'image' does not reach 'audio'" not in said and "'image' has collapsed" not in said
+    assert 'balance="per_dimension"' in said and "a lower beta" in said
+    batch = Store.from_arrays(arrays).batch(torch.arange(100))
+    gain, error, count = gains(method.model, batch)["image", "audio"]
+    assert gain > 5 * error and count == 100
+
+
+def test_a_code_that_says_nothing_has_collapsed():
+    method = toy_method("fused", balance="per_dimension")
+    nn.init.zeros_(method.model.inference.head.weight)
+    warnings = collapse_warnings(method, toy_store(missing=0.0).batch(torch.arange(60)))
+    assert len(warnings) == 3 and all("has collapsed" in warning for warning in warnings)
+    assert "per_dimension" not in warnings[0] and "beta" not in warnings[0]  # it is on already; it has none
+
+
+# --- what is said -------------------------------------------------------------------------------------------------
+
+
+def test_plain_lines_are_few_and_quiet_is_quiet():
+    for quiet, expected in ((False, 20), (True, 0)):
+        text = io.StringIO()
+        reporter = Reporter(1000, 5000, quiet, Console(file=text, width=60))
+        for epoch in range(1, 1001):
+            reporter.step(5 * epoch - 1, torch.tensor(1.0))
+            reporter.epoch({"epoch": epoch, "step": 5 * epoch, "loss": 12.34, "reconstruction/[b]": -5.0}, None)
+        reporter.close()
+        lines = text.getvalue().splitlines()
+        assert len(lines) == expected
+        if lines:
+            assert lines[0] == "epoch 1/1000  loss 12.3  [b] -5.0"
+
+
+def test_a_terminal_gets_a_bar_with_figures():
+    text = io.StringIO()
+    reporter = Reporter(2, 10, console=Console(file=text, force_terminal=True, width=100))
+    reporter.step(4, torch.tensor(7.0))
+    reporter.epoch(
+        {"epoch": 1, "step": 5, "loss": 7.0, "reconstruction/[b]": -5.0}, {"loss": 8.0, "reconstruction/[b]": -6.0}
+    )
+    reporter.say("a [warning]")
+    reporter.close()
+    assert "a [warning]" in text.getvalue() and "validation 8.0" in text.getvalue() and "[b] -6.0" in text.getvalue()
