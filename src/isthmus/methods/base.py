@@ -129,11 +129,20 @@ def build_method(
     Raises:
         ValueError: Unknown method or option, or a number of modalities it is not defined for.
     """
-    preset, defaults = get_method(name), method_defaults(name)
+    check_options(name, options)
+    return get_method(name)(modalities, latent_dim=latent_dim, **(options or {}))
+
+
+def check_options(name: str, options: Mapping[str, Any] | None) -> None:
+    """Look at what a method is to be built with, before there is anything to build it for.
+
+    Raises:
+        ValueError: Unknown method or option; the message names the nearest.
+    """
+    defaults = method_defaults(name)
     for option in options or {}:
         if option not in defaults:
             known = ", ".join(defaults) or "none"
             raise ValueError(
                 f"Method '{name}' has no option '{option}'. Its options are {known}.{nearest(option, defaults)}"
             )
-    return preset(modalities, latent_dim=latent_dim, **(options or {}))

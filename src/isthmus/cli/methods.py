@@ -1,0 +1,112 @@
+"""`isthmus methods`"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from isthmus.cli.options import Json
+from isthmus.cli.voice import Voice, WrongUse, aligned, judging_words
+
+if TYPE_CHECKING:
+    from isthmus.methods import Capabilities
+
+PAPER = re.compile(r"[^()]*\(([^()]*)\)")
+
+
+def methods(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="A method, or a pattern such as 'm*vae'.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """List the published methods, or tell all about one."""
+    from isthmus.methods import get_method, list_methods
+
+    voice = Voice(json)
+    if name is not None and not re.search(r"[*?\[]", name):
+        with judging_words():
+            get_method(name)
+        told = tell(name)
+        voice.show(page(told))
+        voice.figures(told)
+        return
+    names = list_methods(name or "*")
+    if not names:
+        raise WrongUse(f"No method matches '{name}'. Methods are {', '.join(list_methods())}.")
+    all_told = [tell(method) for method in names]
+    header = ("name", "paper", "modalities", "spread", "density", "bound", "new items")
+    columns = ("modalities", "uncertainty", "density", "bound", "generative")
+    rows = [(told["name"], told["paper"], *(_word(told[column]) for column in columns)) for told in all_told]
+    voice.show(aligned(header, rows))
+    voice.show("\nAll of them train on and encode items with gaps. 'isthmus methods NAME' tells more.")
+    voice.figures(all_told)
+
+
+def tell(name: str) -> dict[str, Any]:
+    """What is known of a method: its paper, what it can do, its options with their defaults, its page."""
+    from isthmus.methods import get_method, method_defaults
+
+    preset = get_method(name)
+    page = inspect.getdoc(preset) or ""
+    paper = PAPER.match(page)
+    capabilities = _capabilities(preset)
+    most = capabilities.max_modalities
+    fewest = capabilities.min_modalities
+    return {
+        "name": name,
+        "paper": paper[1] if paper else "",
+        "modalities": f"{fewest} or more" if most is None else str(most) if fewest == most else f"{fewest} to {most}",
+        "uncertainty": capabilities.uncertainty,
+        "density": capabilities.density,
+        "bound": capabilities.bound,
+        "generative": capabilities.generative,
+        "options": method_defaults(name),
+        "page": page,
+    }
+
+
+def page(told: dict[str, Any]) -> str:
+    """A method's page in plain text."""
+    options = [f"  --option {name}={_typed(value)}" for name, value in told["options"].items()]
+    able = {
+        "codes come with a spread": "uncertainty",
+        "likelihoods can be estimated": "density",
+        "its objective bounds the evidence": "bound",
+        "new items can be drawn": "generative",
+    }
+    can = [f"  {'yes' if told[field] else 'no ':3}  {words}" for words, field in able.items()]
+    return "\n".join(
+        [told["page"], "", "Options and their defaults:", *options, "", f"For {told['modalities']} modalities:", *can]
+    )
+
+
+def _capabilities(preset: Callable[..., Any]) -> Capabilities:
+    """What a method says it can do: it has to be built to be asked, on a toy."""
+    from isthmus.testing.conformance import toy_modalities
+
+    for number in (2, 1, 3, 4):
+        try:
+            capabilities: Capabilities = preset(toy_modalities(number), latent_dim=2).capabilities
+            return capabilities
+        except ValueError:
+            continue  # a method for another number of modalities
+    raise ValueError(f"Method '{preset.__name__}' could not be built for 1 to 4 modalities.")
+
+
+def _word(value: bool | str) -> str:
+    return value if isinstance(value, str) else "yes" if value else "-"
+
+
+def _typed(value: Any) -> str:
+    """A value as one would type it."""
+    words = {True: "true", False: "false", None: "null"}
+    return (
+        words[value]
+        if value is None or isinstance(value, bool)
+        else str(round(value, 4) if isinstance(value, float) else value)
+    )
