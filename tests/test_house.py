@@ -26,11 +26,11 @@ SOURCE = ROOT / "src" / "isthmus"
 LAYERS = (
     ("noise", "batch", "errors", "suggest"),
     ("gaussians",),
-    ("likelihoods", "likelihoods_series", "likelihoods_table", "posteriors", "priors", "fusions", "networks"),
+    ("likelihoods", "likelihoods_series", "likelihoods_table", "posteriors", "priors", "fusions", "networks", "samplers"),
     ("kinds", "modality"),
     ("model", "objectives"),
     ("methods", "data"),
-    ("training", "evaluation", "testing", "saving", "samplers"),
+    ("training", "evaluation", "testing", "saving"),
     ("estimator", "runs", "items"),
     ("report", "explorer", "service"),
     ("cli",),

@@ -28,7 +28,7 @@ from isthmus.methods.base import Method, build_method, check_options
 from isthmus.modality import Modality
 from isthmus.model import MultimodalAutoencoder
 from isthmus.noise import Noise
-from isthmus.samplers import MixtureSampler
+from isthmus.samplers import CodeDensity
 from isthmus.suggest import nearest
 from isthmus.training import History, TrainingConfig, train
 
@@ -101,7 +101,6 @@ class Autoencoder:
     kinds_: dict[str, Kind]
     method_: Method
     splits_: dict[str, str]
-    sampler_: MixtureSampler | None
     made_: dict[str, Any]
     examples_: dict[str, Values]
 
@@ -212,9 +211,9 @@ class Autoencoder:
             "seconds": round(self.history_.seconds, 1),
             "warnings": self.history_.warnings,
         }
-        self.sampler_ = None
         if self.method_.sampler == "mixture":
-            self.sampler_ = MixtureSampler.fit(self.history_.codes, self.history_.spread, self.training.seed)
+            density = CodeDensity.fit(self.history_.codes, self.history_.spread, self.training.seed)
+            self.model.density = density.to(self.model.device)
         return self
 
     def _build(self) -> None:
@@ -412,7 +411,7 @@ class Autoencoder:
             density=self.method_.capabilities.density,
             label=label,
             targets={name: Target.from_kind(kind) for name, kind in self.kinds_.items()},
-            sampler=None if self.sampler_ is None else self._codes_of_sampler,
+            sampler=self.model.draw if self.method_.capabilities.generative else None,
             seed=seed,
             num_draws=num_draws,
             progress=say,
@@ -449,14 +448,7 @@ class Autoencoder:
 
     def draw_codes(self, num_items: int, seed: int = 0) -> Tensor:
         """Codes `(num_items, D)` of new items."""
-        self._require_trained()
-        if self.sampler_ is not None:
-            return self._codes_of_sampler(num_items, Noise(seed))
-        return self.model.prior.sample(num_items, Noise(seed)).to(self.model.device, self.model.dtype)
-
-    def _codes_of_sampler(self, num_items: int, noise: Noise) -> Tensor:
-        assert self.sampler_ is not None
-        return self.sampler_.sample(num_items, noise).to(self.model.device, self.model.dtype)
+        return self.model.draw(num_items, Noise(seed))
 
     # --- saving ---------------------------------------------------------------------------------------------------
 
@@ -478,8 +470,6 @@ class Autoencoder:
         tensors = saving.pack("model", self.model.state_dict())
         for name, example in self.examples_.items():
             tensors |= saving.pack_values(f"example/{name}", example)
-        if self.sampler_ is not None:
-            tensors |= saving.pack("sampler", self.sampler_.state_dict())
         config = {
             "settings": self.to_config(),
             "schema": self.schema_.to_config(),
@@ -630,12 +620,10 @@ def load(
     estimator.splits_, estimator.made_ = config["splits"], config["made"]
     estimator.examples_ = {name: saving.unpack_values(f"example/{name}", tensors) for name in estimator.kinds_}
     estimator._build()
-    saving.load_weights(estimator.model, saving.unpack("model", tensors), config["custom"])
-    estimator.sampler_ = None
-    sampler = saving.unpack("sampler", tensors)
-    if sampler:
-        estimator.sampler_ = MixtureSampler(*sampler["loc"].shape)
-        estimator.sampler_.load_state_dict(sampler)
+    weights = saving.unpack("model", tensors)
+    if "density.loc" in weights:
+        estimator.model.density = CodeDensity(*weights["density.loc"].shape)
+    saving.load_weights(estimator.model, weights, config["custom"])
     estimator.model.to(saving.default_device() if device is None else torch.device(device)).eval()
     return estimator
 

@@ -22,8 +22,9 @@ from isthmus.fusions import Experts, FeatureFusion, Fusion
 from isthmus.likelihoods import Likelihood
 from isthmus.modality import Modality
 from isthmus.noise import Noise
-from isthmus.posteriors import Point, Posterior
-from isthmus.priors import Prior, StandardNormal
+from isthmus.posteriors import Mixture, Point, Posterior
+from isthmus.priors import LocationScale, Prior, StandardNormal
+from isthmus.samplers import CodeDensity
 from isthmus.suggest import nearest
 
 # Log-variances of experts stay within e^-12 .. e^12: products of precisions are then exact enough in float32, and no
@@ -196,6 +197,7 @@ class MultimodalAutoencoder(nn.Module):
             self.trunk = SharedTrunk(widths, max(widths.values()))
             widths = dict.fromkeys(widths, self.trunk.width)
         self.prior = StandardNormal(latent_dim) if prior is None else prior
+        self.density: CodeDensity | None = None
         self.inference: Inference = (
             ExpertInference(widths, latent_dim, fusion, family)
             if isinstance(fusion, Fusion)
@@ -334,8 +336,28 @@ class MultimodalAutoencoder(nn.Module):
     # --- what people ask of a model -------------------------------------------------------------------------------
 
     def codes(self, posterior: Posterior, noise: Noise | None, name: str = "z") -> Tensor:
-        """`(B, D)`: the mean, or one draw if noise is given."""
-        return posterior.mean if noise is None else posterior.rsample(1, noise, name).z[0, 0]
+        """`(B, D)`: the mean, or one draw if noise is given.
+
+        A draw heeds where the codes of the training items lie, once `density` is fitted to them: it is drawn by Bayes'
+        rule with that density as the prior (`CodeDensity.condition`). That needs a Normal posterior and prior; other
+        posteriors are drawn from as they are.
+        """
+        if noise is None:
+            return posterior.mean
+        prior = self.prior
+        normal = isinstance(prior, LocationScale) and prior.family == "normal"
+        if self.density is None or not normal or not isinstance(posterior, Mixture) or posterior.family != "normal":
+            return posterior.rsample(1, noise, name).z[0, 0]
+        assert isinstance(prior, LocationScale)
+        component = noise.categorical(f"{name}/member", posterior.log_weight.t())
+        item = torch.arange(len(component), device=component.device)
+        loc, log_scale = posterior.loc[component, item], posterior.log_scale[component, item]
+        return self.density.condition(loc, log_scale, prior.log_scale, noise, name)
+
+    def draw(self, rows: int, noise: Noise) -> Tensor:
+        """Codes `(rows, D)` of new items: from the density of the training codes, or from the prior without one."""
+        drawn = self.prior.sample(rows, noise) if self.density is None else self.density.sample(rows, noise)
+        return drawn.to(self.device, self.dtype)
 
     def translate(
         self, batch: Batch, source: Sequence[str], target: str, noise: Noise | None = None, sample: bool = False

@@ -40,7 +40,7 @@ def encode(model: MultimodalAutoencoder, batch: Batch, names: Sequence[str], see
     for step, part in enumerate(rows.split(CHUNK)):
         posterior = model.encode(seen.take(part).to(model.device, model.dtype))
         means.append(posterior.mean.cpu())
-        draws.append(posterior.rsample(1, Noise(seed, step), "evaluation").z[0, 0].cpu())
+        draws.append(model.codes(posterior, Noise(seed, step), "evaluation").cpu())
     return Codes(rows, torch.cat(means), torch.cat(draws))
 
 
