@@ -31,7 +31,7 @@ def demo(
     voice = Voice(json, quiet)
     voice.say(f"Writing pictures, sounds and a table to {out / 'data'}")
     table = write_demo(out / "data", num_items=QUICK_ITEMS if quick else NUM_ITEMS)
-    run = Run(out / "run")
+    run = Run(out)
     settings: dict[str, Any] = {"table": str(table), "key": "key", "label": ["label"]}
     figures = train_run(run, settings | ({"epochs": QUICK_EPOCHS} if quick else {}), voice, force=True)
     model = run.load()

@@ -1,0 +1,126 @@
+"""From a table to stored tensors: what is learnt, what is left out, and what is said of it."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from isthmus import saving
+from isthmus.batch import Masked
+from isthmus.data.prepare import data_hash, prepare, prepare_training
+from isthmus.data.table import read_table
+
+
+def _table(num_items=40, **columns):
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(num_items, 3)).round(3)
+    return read_table(
+        {
+            "id": [f"k{i}" for i in range(num_items)],
+            "vector": values.astype(np.float32),
+            "size": values[:, 0].tolist(),
+            **columns,
+        }
+    )
+
+
+def _split(train, validation, test):
+    return ["train"] * train + ["validation"] * validation + ["test"] * test
+
+
+def test_scaling_is_learnt_on_training_rows_only():
+    table = _table(split=_split(30, 5, 5))
+    far = table["vector"][:30] + [cell + 100 for cell in table["vector"][30:]]
+    moved = prepare_training(table.with_columns({"vector": far}), roles={})
+    near = prepare_training(table, roles={})
+    assert near.kinds["vector"].to_config() == moved.kinds["vector"].to_config()
+
+
+def test_a_split_column_without_validation_takes_it_from_training_and_leaves_test_alone():
+    prepared = prepare_training(_table(90, split=_split(80, 0, 10)), roles={})
+    assert prepared.rows("test").tolist() == list(range(80, 90))
+    assert 2 <= len(prepared.rows("validation")) <= 20
+    again = prepare_training(_table(90, split=_split(80, 0, 10)), roles={})
+    assert np.array_equal(prepared.split, again.split)
+
+
+def test_settings_reach_their_kind_and_typos_are_answered():
+    prepared = prepare_training(_table(), roles={}, settings={"vector": {"scale": 0.5}})
+    assert prepared.kinds["vector"].scale == 0.5
+    with pytest.raises(ValueError, match=r"Settings name an unknown modality 'vectr'.*Did you mean 'vector'"):
+        prepare_training(_table(), roles={}, settings={"vectr": {}})
+    with pytest.raises(ValueError, match=r"has no setting 'scal'.*Did you mean 'scale'"):
+        prepare_training(_table(), roles={}, settings={"vector": {"scal": 1}})
+
+
+def test_a_modality_that_cannot_be_read_is_left_out_and_said(tmp_path):
+    for i in range(40):
+        (tmp_path / f"{i}.png").write_bytes(b"no picture")
+    table = read_table(
+        {"photo": [f"{i}.png" for i in range(40)], "size": np.linspace(0, 1, 40).tolist()}, folder=tmp_path
+    )
+    prepared = prepare_training(table, roles={})
+    assert list(prepared.schema.modalities) == ["size"]
+    assert "modality 'photo' was left out: Not one picture could be read" in prepared.notes[0]
+
+
+def test_nothing_usable_is_an_error_before_any_work(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"no picture")
+    table = read_table({"photo": ["a.png"] * 3 + [None]}, folder=tmp_path)
+    with pytest.raises(ValueError, match=r"No modality of this table can be used:\n  modality 'photo' was left out"):
+        prepare_training(table, roles={"kinds": {"photo": "image"}})
+
+
+def test_exact_copies_across_splits_are_told_but_not_items_known_by_one_modality_alone():
+    table = _table(split=_split(30, 5, 5))
+    vectors, sizes = table["vector"], table["size"]
+    copied = table.with_columns({"vector": [*vectors[:39], vectors[0]], "size": [*sizes[:39], sizes[0]]})
+    assert prepare_training(copied, roles={}).notes == (
+        "1 test item is an exact copy of train items: scores on them say little",
+    )
+    alone = copied.with_columns({"size": [*sizes[:39], None]})
+    assert prepare_training(alone, roles={}).notes == ()
+
+
+def test_a_new_table_is_read_with_the_old_scaling_and_known_rows_keep_their_split():
+    trained = prepare_training(_table(split=_split(30, 5, 5)), roles={"key": "id"})
+    new = _table(3)
+    prepared = prepare(new, trained.schema, trained.kinds, {"k0": "train", "k1": "validation"})
+    assert prepared.split.tolist() == ["train", "validation", "test"]
+    assert torch.equal(prepared.batch(torch.arange(3)).values["vector"], trained.batch(torch.arange(3)).values["vector"])
+
+
+def test_the_hash_of_a_table_follows_its_cells():
+    one, same, other = _table(), _table(), _table(size=[0.0] * 40)
+    assert data_hash(one) == data_hash(same) != data_hash(other)
+    assert data_hash(one) != data_hash(one.take(np.arange(39)))
+
+
+def test_a_model_folder_holds_json_and_plain_tensors_and_refuses_what_it_cannot_read(tmp_path):
+    values = Masked(torch.randn(2, 3, 1), torch.tensor([[True, True, False], [True, False, False]]))
+    saving.write_model(tmp_path / "m", {"a": 1}, saving.pack_values("example/x", values), "card")
+    assert sorted(p.name for p in (tmp_path / "m").iterdir()) == ["README.md", "config.json", "weights.safetensors"]
+    config, tensors = saving.read_model(tmp_path / "m")
+    assert config["a"] == 1
+    back = saving.unpack_values("example/x", tensors)
+    assert torch.equal(back.value, values.value) and torch.equal(back.mask, values.mask)
+    assert load_file(tmp_path / "m" / "weights.safetensors").keys() == tensors.keys()
+    with pytest.raises(FileNotFoundError, match=r"holds no model: there is no config.json"):
+        saving.read_model(tmp_path)
+    (tmp_path / "m" / "config.json").write_text(json.dumps({"format": 99}))
+    with pytest.raises(ValueError, match=r"has format 99, and this version of isthmus reads 1"):
+        saving.read_model(tmp_path / "m")
+
+
+def test_weights_that_do_not_fit_are_named_with_the_call_that_would():
+    model = nn.Linear(3, 2)
+    custom = {"encoder": ["photo"], "decoder": []}
+    with pytest.raises(ValueError, match=r"weight: \(4, 2\) in the file, \(2, 3\) in this model"):
+        saving.load_weights(model, {"weight": torch.zeros(4, 2), "bias": torch.zeros(2)}, {})
+    with pytest.raises(ValueError, match=r"isthmus.load\(path, encoder=\{'photo': <module>\}\)"):
+        saving.load_weights(model, {"weight": torch.zeros(2, 3)}, custom)
