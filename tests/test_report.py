@@ -291,7 +291,9 @@ def test_every_score_is_on_the_page_as_it_was_measured(page):
 
 
 def test_nothing_that_is_undefined_is_printed_as_a_number(page):
-    said = page.words.replace(": None ", " ") + " ".join(v or "" for _, attributes in page.tags for v in attributes.values())
+    said = page.words.replace(": None ", " ") + " ".join(
+        v or "" for _, attributes in page.tags for v in attributes.values()
+    )
     assert not re.findall(r"\bnan\b|\binf\b|\bNaN\b|=None|\bNone%", said)
     assert "not defined here" in page.text["scores"]
 
@@ -336,7 +338,7 @@ def test_one_modality_is_enough(tmp_path):
     columns = {"note": [f"word {n % 5} and {n % 3}" for n in range(30)]}
     model = fitted(columns, kinds={"note": "text"})
     page = Page(write_report(tmp_path, columns, model=model).read_text(encoding="utf-8"))
-    assert "nothing to translate to" in page.words and "one modality, note" in page.words
+    assert "nothing to translate to" in page.words and "one modality (note)" in page.words
 
 
 def test_a_dozen_modalities_fit(tmp_path):
@@ -345,7 +347,9 @@ def test_a_dozen_modalities_fit(tmp_path):
     columns = {name: [rng.normal(size=4) if rng.random() < 0.7 else None for _ in range(60)] for name in names}
     model = fitted(columns)
     page = Page(write_report(tmp_path, columns, model=model).read_text(encoding="utf-8"))
+    # A modality that no test item has is shown of other items, which says so.
     assert len([a for a in page.all("th") if "data-target" in a]) == 12 * 11
+    assert "validation item" in page.text["translations"] or "train item" in page.text["translations"]
     assert len(page.source) < 3_000_000
 
 
@@ -426,6 +430,8 @@ def test_a_plane_holds_the_widest_directions():
     assert abs(plane.axes[1, 0]) > 0.99 and abs(plane.axes[2, 1]) > 0.99
     assert plane.shares == pytest.approx((9 / 10.02, 1 / 10.02), abs=0.02)
     assert np.allclose(plane(codes).mean(axis=0), 0, atol=1e-9)
+    # An axis has no sign of its own; a fixed one gives one picture.
+    assert plane.axes[1, 0] > 0 and plane.axes[2, 1] > 0 and torch.equal(Plane.fit(10 - codes).axes > 0, plane.axes > 0)
     assert Plane.fit(codes[:, :1])(codes[:, :1]).shape == (4000, 2)
 
 
@@ -491,13 +497,15 @@ def test_html_is_left_alone_and_text_is_not():
     [
         (0.84213, "0.842"),
         (0.9997, "1.00"),
-        (-1234.5, "-1,234"),
+        (-1234.6, "-1,235"),
         (12.345, "12.3"),
         (0, "0"),
         (None, "–"),
         (math.nan, "–"),
-    ]
-    + [(1e-7, "1.00e-7"), (2.5e9, "2.50e9"), (123456, "123,456"), (-0.0021, "-0.0021")],
+        (1e-7, "1.00e-7"),
+        (2.5e9, "2.50e9"),
+        (-0.0021, "-0.00210"),
+    ],
 )
 def test_figures_have_three_digits(value, text):
     assert figure(value) == text

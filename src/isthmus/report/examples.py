@@ -51,27 +51,31 @@ class Example:
         return sum(len(cell) for cell in cells if cell is not None)
 
 
-def reconstructions(material: Material, rows: np.ndarray) -> dict[str, list[Example]]:
+def reconstructions(material: Material) -> dict[str, list[Example]]:
     """By modality, items rebuilt from their own cell alone."""
     number = 8 if len(material.modalities) <= 6 else 4
-    made = {}
-    for m, name in enumerate(material.modalities):
-        chosen = choose(material, rows[material.presence[rows, m]], number)
-        examples = _made(material, chosen, [name], [name])
-        made[name] = within(examples, RECONSTRUCTION_BYTES // len(material.modalities), lambda e: e.size)
+    budget = RECONSTRUCTION_BYTES // len(material.modalities)
+    made = {name: _shown(material, name, [name], number, budget) for name in material.modalities}
     return {name: examples for name, examples in made.items() if examples}
 
 
-def translations(material: Material, rows: np.ndarray) -> dict[str, list[Example]]:
+def translations(material: Material) -> dict[str, list[Example]]:
     """By source, items with every other modality made from the source alone."""
     names = material.modalities
+    if len(names) == 1:
+        return {}
     number = 6 if len(names) <= 3 else max(3, 18 // len(names))
-    made = {}
-    for m, source in enumerate(names):
-        chosen = choose(material, rows[material.presence[rows, m]], number)
-        examples = _made(material, chosen, [source], [name for name in names if name != source])
-        made[source] = within(examples, TRANSLATION_BYTES // len(names), lambda e: e.size)
-    return {name: examples for name, examples in made.items() if examples} if len(names) > 1 else {}
+    budget = TRANSLATION_BYTES // len(names)
+    made = {source: _shown(material, source, [n for n in names if n != source], number, budget) for source in names}
+    return {name: examples for name, examples in made.items() if examples}
+
+
+def _shown(material: Material, source: str, targets: Sequence[str], number: int, budget: int) -> list[Example]:
+    """Some unseen items with the source, and the targets made from it; those of another split say so."""
+    split, rows = material.unseen(source)
+    note = "" if split == material.unseen()[0] else f"{split} item"
+    examples = _made(material, choose(material, rows, number), [source], targets, note)
+    return within(examples, budget, lambda example: example.size)
 
 
 def generated(material: Material, number: int = 8) -> list[Cells]:
@@ -128,7 +132,9 @@ def choose(material: Material, rows: np.ndarray, number: int) -> np.ndarray:
 
 
 @torch.inference_mode()
-def _made(material: Material, rows: np.ndarray, sources: Sequence[str], targets: Sequence[str]) -> Iterator[Example]:
+def _made(
+    material: Material, rows: np.ndarray, sources: Sequence[str], targets: Sequence[str], note: str = ""
+) -> Iterator[Example]:
     """The targets of some rows from the sources, beside all real cells, of items that have a source."""
     if not len(rows):
         return
@@ -146,6 +152,7 @@ def _made(material: Material, rows: np.ndarray, sources: Sequence[str], targets:
             shortened(str(material.keys[row]), 40),
             {name: cells[place] for name, cells in real.items()},
             {name: cells[place] for name, cells in made.items()},
+            note,
         )
 
 

@@ -104,8 +104,10 @@ def scatter(
         titles: `n` words.
         title: Read out in place of the picture.
     """
-    width, height, edge = 560, 440, 12
+    width, edge = 560, 12
     low, high = points.min(axis=0), points.max(axis=0)
+    # As high as the points ask for, so that a flat cloud leaves no empty half.
+    height = round(min(max(width * (high[1] - low[1]) / max(high[0] - low[0], 1e-9), 220), 460))
     # One unit for both axes: a distance means the same in every direction.
     unit = min((width - 2 * edge) / max(high[0] - low[0], 1e-9), (height - 2 * edge) / max(high[1] - low[1], 1e-9))
     centre = (low + high) / 2

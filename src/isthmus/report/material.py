@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -53,18 +54,22 @@ class Material:
     def keys(self) -> Sequence[str]:
         return self.prepared.keys
 
-    @property
+    @cached_property
     def presence(self) -> np.ndarray:
         """Bool `(N, M)`: which item has which modality."""
         return np.stack([self.prepared.store.present(name).numpy() for name in self.modalities], axis=1)
 
-    def unseen(self) -> tuple[str, np.ndarray]:
-        """The most honest split that there is, and its rows: test, else validation, else train."""
+    def unseen(self, name: str | None = None) -> tuple[str, np.ndarray]:
+        """The most honest split that has any item (with the modality `name`), and those items' rows.
+
+        Test, else validation, else train; "" and no rows where no item has the modality.
+        """
+        there = np.ones(len(self.keys), dtype=bool) if name is None else self.presence[:, self.modalities.index(name)]
         for split in ("test", "validation", "train"):
-            rows = np.flatnonzero(self.prepared.split == split)
+            rows = np.flatnonzero((self.prepared.split == split) & there)
             if len(rows):
                 return split, rows
-        raise AssertionError("a table has rows, and each has a split")
+        return "", np.array([], dtype=np.int64)
 
     def batch(self, rows: np.ndarray | Tensor) -> Batch:
         """Rows as the networks see them, where the networks are."""

@@ -35,7 +35,7 @@ def _routes(evaluation: Entry) -> list[ScoreTable]:
         of_sort = [entry for entry in entries if (names_of(entry["source"]) == names_of(entry["target"])) == rebuilt]
         for metric in dict.fromkeys(str(entry["metric"]) for entry in of_sort):
             own = [entry for entry in of_sort if entry["metric"] == metric]
-            targets = listed(list(dict.fromkeys(str(entry["target"]) for entry in own)))
+            targets = listed(list(dict.fromkeys(str(entry["target"]) for entry in own)), limit=4)
             title = f"Rebuilding {targets}" if rebuilt else f"Making {targets} from other modalities"
             what = "rebuilt from the cell's own code" if rebuilt else "made"
             explanation = f"How far what is {what} is from the real cell: {metric}."
@@ -59,7 +59,7 @@ def _columns(entries: list[Entry]) -> list[ScoreTable]:
             (entry for entry in entries if entry["target"] == target), key=lambda entry: len(names_of(entry["source"]))
         )
         columns = [{**column, "target": column["column"], "source": widest["source"]} for column in widest["columns"]]
-        source = listed(names_of(widest["source"]))
+        source = listed(names_of(widest["source"]), limit=4)
         tables.append(make_table(f"Columns of {target} from {source}", explanation, form, columns))
     return tables
 
@@ -126,8 +126,8 @@ def _coherence(evaluation: Entry, label: str) -> ScoreTable:
         f"Keeping ‘{label}’ in translation",
         f"How often a judge, trained on real cells, sees the item's own ‘{label}’ in what was made from another "
         "modality. The judge's own hits on real cells are beside it: more is hardly possible. One and the same cell "
-        "for each value would score high too, so two numbers guard against it: variety (1 is as varied as real cells of "
-        "one value, 0 is all alike) and Frechet distance (how far made cells are from real ones; lower is closer).",
+        "for each value would score high too, so two numbers guard against it: variety (1 is as varied as real cells "
+        "of one value, 0 is all alike) and Frechet distance (how far made cells are from real ones; lower is closer).",
         Form("coherence", "right", True, True, extras),
         evaluation.get("coherence") or [],
     )

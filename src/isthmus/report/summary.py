@@ -21,9 +21,9 @@ MARKS = {
 def lead(material: Material) -> str:
     """What was trained on what, in two sentences."""
     names, missing = material.modalities, missing_share(material)
-    what = f"one modality, {names[0]}" if len(names) == 1 else f"{len(names)} modalities, {listed(names)}"
+    what = f"one modality ({names[0]})" if len(names) == 1 else f"{len(names)} modalities ({listed(names, limit=6)})"
     code = count(material.model.latent_dim, "number")
-    sentence = f"A table of {count(material.num_rows, 'item')} in {what}, learned as one code of {code}."
+    sentence = f"A table of {count(material.num_rows, 'item')} in {what}, each learned as one code of {code}."
     if missing == 0:
         return f"{sentence} Nothing is missing."
     return f"{sentence} {percent(missing, material.num_rows)} of the cells are missing; no item is left out for that."

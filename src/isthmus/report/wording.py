@@ -16,7 +16,7 @@ def figure(value: float | None, digits: int = 3) -> str:
     mantissa, size = f"{value:.{digits - 1}e}".split("e")
     if not -4 <= int(size) < 7:
         return f"{mantissa}e{int(size)}"
-    return f"{float(f'{mantissa}e{size}'):,.{max(0, digits - 1 - int(size))}f}" if value else "0"
+    return f"{value:,.{max(0, digits - 1 - int(size))}f}" if value else "0"
 
 
 def percent(share: float | None, n: int | None = None) -> str:
