@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from isthmus.fusions import MixtureOfExperts, MixtureOfProducts, ProductOfExperts
-from isthmus.methods import list_methods
+from isthmus.methods import get_method, list_methods
 from isthmus.testing import CHECKS, run_check
 from isthmus.testing.conformance import SIZES, method_of_fusion
 
@@ -14,6 +16,16 @@ FUSIONS = {
     "product without prior": lambda names: ProductOfExperts(with_prior=False),
     "mixture": lambda names: MixtureOfExperts(),
     "mixture of products": MixtureOfProducts,
+}
+# Options that choose other code than the defaults do.
+VARIANTS = {
+    "fused by concatenation": ("fused", {"fusion": "concat"}),
+    "fused by mean": ("fused", {"fusion": "mean"}),
+    "fused by attention": ("fused", {"fusion": "attention"}),
+    "fused behind a shared trunk": ("fused", {"share": "trunk"}),
+    "fused after training alone": ("fused", {"pretrain": 0.3}),
+    "mmvae with one expert drawn": ("mmvae", {"stratified": False, "num_draws": 3}),
+    "mvtcae behind a shared trunk": ("mvtcae", {"share": "trunk", "balance": "per_dimension"}),
 }
 
 
@@ -35,3 +47,11 @@ def test_method(law, method, count):
 @pytest.mark.parametrize("law", CHECKS)
 def test_fusion(law, fusion, count):
     assert run_check(law, method_of_fusion(FUSIONS[fusion]), count)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("law", CHECKS)
+def test_variant(law, variant):
+    method, options = VARIANTS[variant]
+    if not run_check(law, partial(get_method(method), **options), 3):
+        pytest.skip("not declared by the method's capabilities")

@@ -77,7 +77,7 @@ class MixtureOfExperts(Fusion):
 
     def forward(self, experts: Experts) -> Mixture:
         members = torch.eye(len(experts.present), dtype=torch.bool, device=experts.loc.device)
-        log_weight = _equal_log_weight(experts.present)
+        log_weight = _equal_log_weight(experts.present, like=experts.loc)
         return Mixture(experts.loc, experts.log_scale, log_weight, members, experts.family)
 
 
@@ -102,7 +102,7 @@ class MixtureOfProducts(Fusion):
         use = self.members[..., None] & experts.present  # (J, M, B)
         loc, log_scale = product_of_normals(experts.loc, experts.log_scale, use)
         there = (use == self.members[..., None]).all(dim=1) if self.exact else use.any(dim=1)
-        return Mixture(loc, log_scale, _equal_log_weight(there), self.members)
+        return Mixture(loc, log_scale, _equal_log_weight(there, like=loc), self.members)
 
 
 def all_subsets(num_modalities: int) -> Tensor:
@@ -126,10 +126,10 @@ def chosen_subsets(modalities: Sequence[str], count: int) -> Tensor:
     return torch.tensor([*sorted(chosen, key=sum), (True,) * num_modalities])
 
 
-def _equal_log_weight(there: Tensor) -> Tensor:
+def _equal_log_weight(there: Tensor, like: Tensor) -> Tensor:
     """Log-weights `(J, B)`, equal over the components that are there; over all where none is, each then the prior."""
     there = there | ~there.any(dim=0)
-    return torch.where(there, -there.sum(dim=0).log(), -torch.inf)
+    return torch.where(there, -there.sum(dim=0).to(like).log(), -torch.inf)
 
 
 def _normals_only(experts: Experts, fusion: str) -> None:

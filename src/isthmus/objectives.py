@@ -255,7 +255,7 @@ class TotalCorrelation(Objective):
         terms, plain, weighted = reconstruction_terms(model, draws, batch)
         to_prior = posterior.kl(model.prior)
         to_experts = divergence_to_experts(posterior, evidence)  # (M, B)
-        count = evidence.present.sum(dim=0).clamp_min(1)
+        count = evidence.present.sum(dim=0).clamp_min(1).to(to_prior)
         beta = warm(self.beta, self.warmup, step.fraction)
         conditional = to_experts.sum(dim=0) / count
         return Terms(

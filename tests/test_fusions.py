@@ -1,0 +1,244 @@
+"""Fusions against explicit loops over subsets, and what each does with a gap."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.testing import assert_close
+
+from isthmus.fusions import (
+    MAX_MODALITIES_WITH_ALL_SUBSETS,
+    NUM_CHOSEN_SUBSETS,
+    Attention,
+    Concatenation,
+    Experts,
+    Mean,
+    MixtureOfExperts,
+    MixtureOfProducts,
+    ProductOfExperts,
+    all_subsets,
+    chosen_subsets,
+)
+
+FEATURE_FUSIONS = [Concatenation, Mean, Attention]
+
+
+def _experts(num_modalities: int = 3, num_items: int = 8, seed: int = 0, family: str = "normal") -> Experts:
+    """Random experts, of which item `b` has those in the binary digits of `b`; where absent, wild but finite values."""
+    generator = torch.Generator().manual_seed(seed)
+    present = torch.tensor([[bool(b >> m & 1) for b in range(num_items)] for m in range(num_modalities)])
+    shape = (num_modalities, num_items, 2)
+    loc, log_scale = (torch.randn(*shape, generator=generator, dtype=torch.float64) for _ in range(2))
+    return Experts(loc, log_scale, present, family)
+
+
+def _product(experts: Experts, names, item: int, with_prior: bool = False):
+    """Loc and log-scale of a product of some experts of one item, by precisions."""
+    precision = torch.full((2,), 1.0 if with_prior else 0.0, dtype=torch.float64)
+    pulled = torch.zeros(2, dtype=torch.float64)
+    for m in names:
+        precision = precision + torch.exp(-2 * experts.log_scale[m, item])
+        pulled = pulled + torch.exp(-2 * experts.log_scale[m, item]) * experts.loc[m, item]
+    if not with_prior and not names:
+        precision = torch.ones(2, dtype=torch.float64)
+    return pulled / precision, -0.5 * precision.log()
+
+
+@pytest.mark.parametrize("with_prior", [True, False])
+def test_product_equals_a_loop(with_prior):
+    experts = _experts()
+    fused = ProductOfExperts(with_prior)(experts)
+    assert fused.loc.shape == (1, 8, 2)
+    for item in range(8):
+        names = [m for m in range(3) if experts.present[m, item]]
+        loc, log_scale = _product(experts, names, item, with_prior)
+        assert_close(fused.loc[0, item], loc)
+        assert_close(fused.log_scale[0, item], log_scale)
+    assert_close(fused.loc[0, 0], torch.zeros(2).double(), msg="an item with nothing does not get the prior")
+    assert_close(fused.log_scale[0, 0], torch.zeros(2).double())
+
+
+def test_mixture_of_products_equals_an_explicit_loop_over_subsets():
+    experts = _experts()
+    fused = MixtureOfProducts(["a", "b", "c"])(experts)
+    subsets = [c for size in (1, 2, 3) for c in itertools.combinations(range(3), size)]
+    rows = [tuple(m for m in range(3) if row[m]) for row in fused.members.tolist()]
+    assert sorted(rows) == sorted(subsets)
+    assert rows[-1] == (0, 1, 2)
+    for item in range(1, 8):
+        has = {m for m in range(3) if experts.present[m, item]}
+        whole = [subset for subset in rows if has.issuperset(subset)]
+        for j, subset in enumerate(rows):
+            expected = 1 / len(whole) if subset in whole else 0.0
+            assert float(fused.weight[j, item]) == pytest.approx(expected)
+            if subset in whole:
+                loc, log_scale = _product(experts, subset, item)
+                assert_close(fused.loc[j, item], loc)
+                assert_close(fused.log_scale[j, item], log_scale)
+    assert_close(fused.mean[0], torch.zeros(2).double())
+    assert_close(fused.spread[0], torch.ones(2).double())
+
+
+def test_mixture_of_experts_is_uniform_over_what_is_there():
+    experts = _experts()
+    fused = MixtureOfExperts()(experts)
+    for item in range(1, 8):
+        expected = experts.present[:, item].double() / experts.present[:, item].sum()
+        assert_close(fused.weight[:, item], expected)
+    assert torch.equal(fused.members, torch.eye(3, dtype=torch.bool))
+
+
+@pytest.mark.parametrize("fusion", [ProductOfExperts(), ProductOfExperts(False), MixtureOfProducts("abc")])
+def test_what_stands_in_a_gap_is_not_read(fusion):
+    experts = _experts()
+    there = experts.present[..., None]
+    other = Experts(torch.where(there, experts.loc, 7.0), torch.where(there, experts.log_scale, -3.0), experts.present)
+    one, two = fusion(experts), fusion(other)
+    assert_close(one.mean, two.mean)
+    assert_close(one.spread, two.spread)
+
+
+def test_among_narrows_and_never_widens():
+    experts = _experts()
+    among = torch.ones(3, 8, dtype=torch.bool)
+    among[1] = False
+    narrowed = experts.among(among).present
+    assert torch.equal(narrowed, experts.present & among)
+
+
+@given(st.integers(1, 6))
+@settings(deadline=None, max_examples=6)
+def test_all_subsets_are_every_subset_once(num_modalities):
+    subsets = all_subsets(num_modalities)
+    assert subsets.shape == (2**num_modalities - 1, num_modalities)
+    assert len({tuple(row) for row in subsets.tolist()}) == len(subsets)
+    assert torch.equal(subsets[:num_modalities].sum(dim=1), torch.ones(num_modalities, dtype=torch.long))
+    assert subsets[-1].all()
+
+
+@given(st.permutations([f"modality {m}" for m in range(9)]))
+@settings(deadline=None, max_examples=10)
+def test_chosen_subsets_do_not_depend_on_the_order_of_names(names):
+    def sets(order):
+        return {
+            frozenset(n for n, kept in zip(order, row, strict=True) if kept)
+            for row in chosen_subsets(order, 48).tolist()
+        }
+
+    assert sets(names) == sets(sorted(names))
+
+
+@pytest.mark.parametrize("num_modalities", [7, 12, 20])
+def test_chosen_subsets_hold_every_single_modality_and_the_whole(num_modalities):
+    subsets = chosen_subsets([str(m) for m in range(num_modalities)], NUM_CHOSEN_SUBSETS)
+    assert subsets.shape == (48, num_modalities)
+    assert len({tuple(row) for row in subsets.tolist()}) == 48
+    assert int((subsets.sum(dim=1) == 1).sum()) == num_modalities
+    assert subsets[-1].all()
+
+
+def test_many_modalities_keep_all_chosen_subsets_under_any_gaps():
+    count = MAX_MODALITIES_WITH_ALL_SUBSETS + 1
+    experts = _experts(count, 2**count)
+    fused = MixtureOfProducts([str(m) for m in range(count)])(experts)
+    for item in (1, 37, 127):
+        for j, row in enumerate(fused.members):
+            cut = [m for m in range(count) if row[m] and experts.present[m, item]]
+            assert bool(fused.weight[j, item] > 0) == bool(cut)
+            if cut:
+                assert_close(fused.loc[j, item], _product(experts, cut, item)[0])
+
+
+@pytest.mark.parametrize("fusion", [ProductOfExperts(), MixtureOfProducts("abc")])
+def test_products_of_laplaces_are_refused(fusion):
+    with pytest.raises(ValueError, match=r"got laplace experts. Only products of Normals have a closed form"):
+        fusion(_experts(family="laplace"))
+
+
+# --- features -------------------------------------------------------------------------------------------------------
+
+
+def _features(present):
+    generator = torch.Generator().manual_seed(1)
+    return {
+        name: torch.randn(int(present[m].sum()), 5 + m, generator=generator, dtype=torch.float64)
+        for m, name in enumerate("abc")
+    }
+
+
+def _fusion(cls):
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        return cls({"a": 5, "b": 6, "c": 7}, 8).double()
+
+
+@pytest.mark.parametrize("cls", FEATURE_FUSIONS)
+def test_features_of_an_item_alone_equal_those_in_a_batch(cls):
+    fusion, present = _fusion(cls), _experts().present
+    features = _features(present)
+    whole = fusion(features, present)
+    for item in range(8):
+        rows = {n: features[n][present[m, :item].sum() :][: int(present[m, item])] for m, n in enumerate("abc")}
+        assert_close(fusion(rows, present[:, item : item + 1])[0], whole[item])
+
+
+@pytest.mark.parametrize("cls", [Mean, Attention])
+def test_a_gap_is_padded_out(cls):
+    # Whatever stands for an absent modality, items that have something do not change; the one with nothing does.
+    fusion, present = _fusion(cls), _experts().present
+    features = _features(present)
+    before = fusion(features, present)
+    with torch.no_grad():
+        fusion.absent[:, 0] += 10.0  # of one feature: a LayerNorm would undo a shift of all
+    after = fusion(features, present)
+    assert_close(after[1:], before[1:])
+    assert not torch.allclose(after[0], before[0])
+
+
+def test_attention_ignores_the_names_of_absent_modalities():
+    fusion, present = _fusion(Attention), _experts().present
+    features = _features(present)
+    before = fusion(features, present)
+    with torch.no_grad():
+        fusion.name[2, 0] += 10.0
+    after = fusion(features, present)
+    without = ~present[2] & present.any(dim=0)
+    assert_close(after[without], before[without])
+    assert not torch.isclose(after[present[2]], before[present[2]]).all(dim=1).any()
+
+
+def test_concatenation_reads_a_learnt_vector_in_a_gap():
+    fusion, present = _fusion(Concatenation), _experts().present
+    features = _features(present)
+    joined = [
+        torch.cat([
+            fusion.project[n](features[n][present[m, :item].sum()]) if present[m, item] else fusion.absent[m]
+            for m, n in enumerate("abc")
+        ])
+        for item in range(8)
+    ]  # fmt: skip
+    assert_close(fusion(features, present), fusion.join(torch.stack(joined)))
+
+
+def test_mean_is_the_mean_of_what_is_there():
+    fusion, present = _fusion(Mean), _experts().present
+    features = _features(present)
+    fused = fusion(features, present)
+    for item in range(1, 8):
+        rows = [
+            fusion.project[n](features[n][present[m, :item].sum()]) for m, n in enumerate("abc") if present[m, item]
+        ]
+        assert_close(fused[item], torch.stack(rows).mean(dim=0))
+    assert_close(fused[0], fusion.absent.mean(dim=0))
+
+
+@pytest.mark.parametrize("cls", FEATURE_FUSIONS)
+def test_a_modality_that_nobody_has_needs_no_features(cls):
+    fusion, present = _fusion(cls), torch.tensor([[True, True], [False, False], [True, False]])
+    features = _features(present)
+    named = fusion(features, present)
+    assert_close(fusion({n: f for n, f in features.items() if n != "b"}, present), named)

@@ -1,0 +1,380 @@
+"""Objectives against the formulas of their papers, written out item by item, draw by draw, with the same draws.
+
+The items have every pattern of gaps: all three modalities, two, one, none.
+"""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch.distributions import Laplace, Normal, kl_divergence
+from torch.testing import assert_close
+
+from isthmus.batch import Batch, take
+from isthmus.fusions import Attention, Concatenation, Mean, MixtureOfExperts, MixtureOfProducts, ProductOfExperts
+from isthmus.methods import get_method, list_methods
+from isthmus.model import MultimodalAutoencoder
+from isthmus.noise import Noise
+from isthmus.objectives import (
+    ELBO,
+    MixtureIWAE,
+    Routes,
+    Step,
+    SubsetELBO,
+    Terms,
+    TotalCorrelation,
+    divergence_to_experts,
+    random_subsets,
+    warm,
+)
+from isthmus.priors import LocationScale
+from isthmus.testing.conformance import toy_modalities, toy_values
+
+NAMES = list(toy_modalities(3))  # vector0, ragged1, label2
+PRESENT = torch.tensor(
+    [
+        [True, True, True, False, True, False, False, False],
+        [True, True, False, True, False, True, False, False],
+        [True, False, True, True, False, False, True, False],
+    ]
+)
+NUM_ITEMS, LATENT_DIM = 8, 4
+WEIGHTS = {"vector0": 0.5, "ragged1": 2.0, "label2": 1.25}
+DISTRIBUTIONS = {"normal": Normal, "laplace": Laplace}
+
+
+def _batch() -> Batch:
+    values = toy_values(3, NUM_ITEMS, seed=4, dtype=torch.float64)
+    return Batch.from_dense(values, dict(zip(NAMES, PRESENT, strict=True)))
+
+
+def _model(fusion, **options) -> MultimodalAutoencoder:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = MultimodalAutoencoder(
+            toy_modalities(3), latent_dim=LATENT_DIM, fusion=fusion, balance=WEIGHTS, **options
+        ).double()
+        for parameter in model.parameters():  # so that no term is lost in being nearly zero
+            if parameter.requires_grad and parameter.dim():
+                parameter.data += 0.3 * torch.randn_like(parameter)
+    return model.eval()
+
+
+# --- the second implementation: one item, one draw, one modality at a time ------------------------------------------
+
+
+def observed(item: int) -> list[int]:
+    return [m for m in range(3) if PRESENT[m, item]]
+
+
+def expert(model, batch, m, item):
+    """q(z | x_m) of one item, from an encoder that sees this one row."""
+    row = take(batch.values[NAMES[m]], batch.slots(NAMES[m])[item : item + 1])
+    loc, raw = model.inference.heads[NAMES[m]](model.encoders[NAMES[m]](row))[0].chunk(2)
+    return DISTRIBUTIONS[model.inference.family](loc, torch.exp(6 * torch.tanh(raw / 6)))
+
+
+def prior(model):
+    zero = torch.zeros(LATENT_DIM, dtype=torch.float64)
+    return DISTRIBUTIONS[model.prior.family](zero, model.prior.log_scale.exp() + zero)
+
+
+def product(experts):
+    """The Normal proportional to a product of Normals; the standard Normal where there are none."""
+    if not experts:
+        zero = torch.zeros(LATENT_DIM, dtype=torch.float64)
+        return Normal(zero, zero + 1)
+    precision = sum(q.scale**-2 for q in experts)
+    return Normal(sum(q.loc * q.scale**-2 for q in experts) / precision, precision**-0.5)
+
+
+def log_p(model, batch, m, z, item):
+    """log p(x_m | z) of one item."""
+    row = take(batch.values[NAMES[m]], batch.slots(NAMES[m])[item : item + 1])
+    return model.decode(NAMES[m], z[None]).log_prob(row)[0]
+
+
+def explained(model, batch, subset, z, item, weighted=True):
+    """The sum over a subset of log p(x_m | z), weighted or not."""
+    zero = torch.zeros((), dtype=torch.float64)
+    return sum((log_p(model, batch, m, z, item) * (WEIGHTS[NAMES[m]] if weighted else 1) for m in subset), start=zero)
+
+
+def normal_noise(seed, name, *shape):
+    return Noise(seed).normal(name, NUM_ITEMS, *shape, like=torch.empty(0, dtype=torch.float64))
+
+
+def hold(model, terms: Terms, item_loss: list, bound: list | None) -> None:
+    """Values, mean and gradients of both implementations agree."""
+    expected = torch.stack(item_loss)
+    assert_close(terms.item_loss, expected, rtol=1e-9, atol=1e-9)
+    assert_close(terms.loss, expected.mean(), rtol=1e-9, atol=1e-9)
+    if bound is not None:
+        assert_close(terms.bound, torch.stack(bound), rtol=1e-9, atol=1e-9)
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    for got, other, parameter in zip(
+        torch.autograd.grad(terms.loss, parameters, allow_unused=True, retain_graph=True),
+        torch.autograd.grad(expected.mean(), parameters, allow_unused=True, retain_graph=True),
+        parameters,
+        strict=True,
+    ):
+        zero = torch.zeros_like(parameter)
+        assert_close(zero if got is None else got, zero if other is None else other, rtol=1e-8, atol=1e-9)
+
+
+# --- ELBO -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("with_prior", [True, False])
+def test_elbo_of_a_product_equals_its_formula(with_prior):
+    model, batch = _model(ProductOfExperts(with_prior)), _batch()
+    terms = ELBO(beta=1.7, warmup=0.5, num_draws=3)(model, batch, Step(0, 0.25, Noise(3)))
+    drawn, losses, bounds = normal_noise(3, "z", 3, 1, LATENT_DIM), [], []
+    for item in range(NUM_ITEMS):
+        subset = observed(item)
+        experts = [expert(model, batch, m, item) for m in subset]
+        q = product([*experts, product([])] if with_prior else experts)
+        kl = kl_divergence(q, prior(model)).sum()
+        z = [q.loc + q.scale * drawn[item, k, 0] for k in range(3)]
+        losses.append(1.7 * 0.5 * kl - sum(explained(model, batch, subset, z[k], item) for k in range(3)) / 3)
+        bounds.append(sum(explained(model, batch, subset, z[k], item, weighted=False) for k in range(3)) / 3 - kl)
+    hold(model, terms, losses, bounds)
+
+
+@pytest.mark.parametrize("stratified", [True, False])
+def test_elbo_of_a_mixture_of_products_equals_its_formula(stratified):
+    # MoPoE, eq. 5 and 6: components are the products of the subsets that an item has wholly, with equal weight.
+    model, batch = _model(MixtureOfProducts(NAMES)), _batch()
+    terms = ELBO(beta=0.8, num_draws=2, stratified=stratified)(model, batch, Step(0, 1.0, Noise(5)))
+    members = model.inference.fusion.members.tolist()
+    drawn = normal_noise(5, "z", 2, *([7] if stratified else []), LATENT_DIM)
+    with torch.no_grad():
+        chosen = model.encode(batch).rsample(2, Noise(5)).component[:, 0]
+    losses, bounds = [], []
+    for item in range(NUM_ITEMS):
+        has = observed(item)
+        subsets = [[m for m in range(3) if row[m]] for row in members]
+        # An item with nothing has the prior, from whichever component.
+        there = [j for j in range(7) if set(subsets[j]) <= set(has)] or list(range(7))
+        q = [product([expert(model, batch, m, item) for m in subset if m in has]) for subset in subsets]
+        kl = sum(kl_divergence(q[j], prior(model)).sum() for j in there) / len(there)
+        draws = []
+        for k in range(2):
+            if stratified:
+                draws += [(q[j].loc + q[j].scale * drawn[item, k, j], 1 / (2 * len(there))) for j in there]
+            else:
+                j = int(chosen[k, item])
+                assert j in there
+                draws.append((q[j].loc + q[j].scale * drawn[item, k], 1 / 2))
+        losses.append(0.8 * kl - sum(weight * explained(model, batch, has, z, item) for z, weight in draws))
+        bounds.append(sum(weight * explained(model, batch, has, z, item, False) for z, weight in draws) - kl)
+    hold(model, terms, losses, bounds)
+
+
+def test_named_terms_are_unweighted_nats():
+    model, batch = _model(ProductOfExperts()), _batch()
+    terms = ELBO()(model, batch, Step(0, 1.0, Noise(0)))
+    assert set(terms.per_item) == {*(f"reconstruction/{name}" for name in NAMES), "divergence"}
+    plain = sum(terms.per_item[f"reconstruction/{name}"] for name in NAMES)
+    assert_close(terms.bound, plain - terms.per_item["divergence"])
+    for m, name in enumerate(NAMES):
+        assert terms.per_item[f"reconstruction/{name}"][~PRESENT[m]].abs().sum() == 0, "a gap was scored"
+
+
+# --- MVAE -----------------------------------------------------------------------------------------------------------
+
+
+def test_subset_elbo_equals_the_mean_of_the_terms_that_an_item_has():
+    # MVAE, eq. 5: ELBO of all, of each alone, of random subsets, each reconstructing its own members.
+    model, batch = _model(ProductOfExperts(with_prior=True)), _batch()
+    objective = SubsetELBO(beta=1.3, random_subsets=2)
+    terms = objective(model, batch, Step(0, 1.0, Noise(7)))
+    subsets = objective.subsets(PRESENT, Noise(7))
+    assert len(subsets) == 1 + 3 + 2
+    losses, bounds = [], []
+    for item in range(NUM_ITEMS):
+        elbos = []
+        for s in range(len(subsets)):
+            subset = [m for m in range(3) if subsets[s, m, item]]
+            if not subset and s > 0:
+                continue
+            q = product([expert(model, batch, m, item) for m in subset] + [product([])])
+            z = q.loc + q.scale * normal_noise(7, f"z/{s}", 1, 1, LATENT_DIM)[item, 0, 0]
+            kl = kl_divergence(q, prior(model)).sum()
+            elbos.append(explained(model, batch, subset, z, item) - 1.3 * kl)
+            if s == 0:
+                bounds.append(explained(model, batch, subset, z, item, weighted=False) - kl)
+        losses.append(-sum(elbos) / len(elbos))
+    hold(model, terms, losses, bounds)
+
+
+def test_subsets_are_those_of_the_paper_and_counted_once():
+    subsets = SubsetELBO(random_subsets=3).subsets(PRESENT, Noise(1))
+    assert torch.equal(subsets[0], PRESENT)
+    assert not (subsets & ~PRESENT).any(), "a subset names what an item lacks"
+    several = PRESENT.sum(dim=0) > 1
+    for m in range(3):
+        alone = torch.zeros(3, NUM_ITEMS, dtype=torch.bool)
+        alone[m] = PRESENT[m] & several
+        assert torch.equal(subsets[1 + m], alone), "an item with one modality has it twice, or another has it not"
+    # Two modalities have no subset that is not there already; three have.
+    number = PRESENT.sum(dim=0)
+    assert not subsets[4:, :, number < 3].any()
+    assert subsets[4:, :, number == 3].any(dim=1).all()
+
+
+def test_random_subsets_are_never_empty_and_reach_every_subset():
+    present = torch.ones(3, 2000, dtype=torch.bool)
+    subsets = random_subsets(present, 1, Noise(0), "subsets")[0]
+    assert subsets.any(dim=0).all()
+    code = (subsets * torch.tensor([1, 2, 4])[:, None]).sum(dim=0)
+    share = torch.bincount(code, minlength=8) / 2000
+    # Half of each modality; the empty eighth falls back on one modality: 1/8 + 1/24 for singles, 1/8 for the rest.
+    expected = torch.tensor([0, 1 / 6, 1 / 6, 1 / 8, 1 / 6, 1 / 8, 1 / 8, 1 / 8])
+    assert_close(share, expected, atol=4 * (0.25 / 2000) ** 0.5, rtol=0)
+    nothing = random_subsets(torch.zeros(3, 4, dtype=torch.bool), 2, Noise(0), "subsets")
+    assert nothing.shape == (2, 3, 4)
+    assert not nothing.any()
+
+
+# --- MMVAE ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", ["laplace", "normal"])
+@pytest.mark.parametrize("stratified", [True, False])
+@pytest.mark.parametrize("num_draws", [1, 5])
+def test_mixture_iwae_equals_its_formula(num_draws, stratified, family):
+    # MMVAE, eq. 3: the sum over experts of the log of the mean of K importance weights, under the whole mixture.
+    model = _model(MixtureOfExperts(), family=family, prior=LocationScale(LATENT_DIM, family, learned=True))
+    batch = _batch()
+    terms = MixtureIWAE(num_draws, stratified, beta=1.4)(model, batch, Step(0, 1.0, Noise(2)))
+    like = torch.empty(0, dtype=torch.float64)
+    shape = (num_draws, 3, LATENT_DIM) if stratified else (num_draws, LATENT_DIM)
+    drawn = getattr(Noise(2), family)("z", NUM_ITEMS, *shape, like=like)
+    with torch.no_grad():
+        chosen = model.encode(batch).rsample(num_draws, Noise(2)).component[:, 0]
+    nothing = DISTRIBUTIONS[family](torch.zeros(LATENT_DIM).double(), torch.ones(LATENT_DIM).double())
+    losses, bounds = [], []
+    for item in range(NUM_ITEMS):
+        has = observed(item)
+        q = {m: expert(model, batch, m, item) for m in has} or dict.fromkeys(range(3), nothing)
+
+        def log_weights(z, item=item, has=has, q=q):
+            """Weighted by beta and modality, and plain."""
+            mixture = torch.stack([q_m.log_prob(z).sum() for q_m in q.values()]).logsumexp(0) - math.log(len(q))
+            divergence = mixture - prior(model).log_prob(z).sum()
+            weighted = explained(model, batch, has, z, item) - 1.4 * divergence
+            return weighted, explained(model, batch, has, z, item, weighted=False) - divergence
+
+        def tight(values):
+            return torch.stack(values).logsumexp(0) - math.log(num_draws)
+
+        if stratified:
+            rows = [[q[j].loc + q[j].scale * drawn[item, k, j] for k in range(num_draws)] for j in q]
+        else:
+            places = [(k, int(chosen[k, item])) for k in range(num_draws)]
+            rows = [[q[j].loc + q[j].scale * drawn[item, k] for k, j in places]]
+        scored = [[log_weights(z) for z in row] for row in rows]
+        losses.append(-sum(tight([weighted for weighted, _ in row]) for row in scored) / len(scored))
+        bounds.append(sum(tight([plain for _, plain in row]) for row in scored) / len(scored))
+    hold(model, terms, losses, bounds)
+
+
+# --- MVTCAE ---------------------------------------------------------------------------------------------------------
+
+
+def test_total_correlation_equals_its_formula():
+    # MVTCAE, eq. 8, with M the number of modalities that an item has.
+    model, batch = _model(ProductOfExperts(with_prior=False)), _batch()
+    alpha, beta = 0.7, 2.5
+    terms = TotalCorrelation(alpha, beta)(model, batch, Step(0, 1.0, Noise(9)))
+    drawn, losses, bounds = normal_noise(9, "z", 1, 1, LATENT_DIM), [], []
+    for item in range(NUM_ITEMS):
+        has = observed(item)
+        experts = [expert(model, batch, m, item) for m in has]
+        q = product(experts)
+        z = q.loc + q.scale * drawn[item, 0, 0]
+        kl = kl_divergence(q, prior(model)).sum()
+        between = sum(kl_divergence(q, q_m).sum() for q_m in experts)
+        count = max(len(has), 1)
+        losses.append(
+            -(count - alpha) / count * explained(model, batch, has, z, item)
+            + beta * ((1 - alpha) * kl + alpha / count * between)
+        )
+        bounds.append(explained(model, batch, has, z, item, weighted=False) - kl)
+    hold(model, terms, losses, bounds)
+
+
+def test_divergence_to_experts_is_zero_in_a_gap_and_of_one_alone():
+    model, batch = _model(ProductOfExperts(with_prior=False)), _batch()
+    evidence = model.evidence(batch)
+    divergence = divergence_to_experts(evidence.posterior(), evidence)
+    assert bool((divergence[~PRESENT] == 0).all())
+    single = PRESENT.sum(dim=0) == 1
+    assert_close(divergence[:, single], torch.zeros_like(divergence[:, single]))
+    several = PRESENT & (PRESENT.sum(dim=0) > 1)
+    assert bool((divergence[several] > 0).all())
+
+
+# --- fused ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fusion", [Concatenation, Mean, Attention])
+@pytest.mark.parametrize("route", ["whole", "dropout", "alone"])
+def test_routes_equal_their_description(fusion, route):
+    model, batch = _model(fusion), _batch()
+    objective = Routes(dropout=route == "dropout", alone=route == "alone")
+    terms = objective(model, batch, Step(0, 1.0, Noise(6)))
+    random = random_subsets(PRESENT, 1, Noise(6), "dropout")[0]
+    losses = []
+    for item in range(NUM_ITEMS):
+        has = observed(item)
+        alone = batch.take(torch.tensor([item]))
+        if not has:
+            losses.append(torch.zeros((), dtype=torch.float64))
+            continue
+        if route == "alone":
+            routes = [([m], [m]) for m in has]
+        else:
+            routes = [(has, has)]
+            if route == "dropout":
+                routes.append(([m for m in has if random[m, item]], has))
+        total = dict.fromkeys(has, 0.0)
+        for source, target in routes:
+            z = model.encode(alone.only(*[NAMES[m] for m in source])).mean[0]
+            for m in target:
+                total[m] = total[m] + log_p(model, batch, m, z, item) / (1 if route == "alone" else len(routes))
+        losses.append(-sum(WEIGHTS[NAMES[m]] * score for m, score in total.items()))
+    hold(model, terms, losses, bound=None)
+    assert terms.bound is None, "a point code bounds nothing"
+
+
+# --- all of them ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", list_methods())
+def test_a_step_calls_each_network_once(method):
+    calls = dict.fromkeys([f"{side}/{name}" for side in ("encoders", "decoders") for name in NAMES], 0)
+    made = get_method(method)(toy_modalities(3), latent_dim=LATENT_DIM)
+    for key in calls:
+        side, name = key.split("/")
+
+        def count(*_, key=key):
+            calls[key] += 1
+
+        getattr(made.model, side)[name].register_forward_hook(count)
+    batch = _batch().to(dtype=torch.float32)
+    made.phases[0].players[0].objective(made.model, batch, Step(0, 1.0, Noise(0))).loss.backward()
+    assert set(calls.values()) == {1}, f"networks were not called once: {calls}"
+
+
+def test_warm_grows_linearly_and_stays():
+    assert [warm(2.0, 0.2, fraction) for fraction in (0.0, 0.1, 0.2, 0.9)] == [0.0, 1.0, 2.0, 2.0]
+    assert warm(2.0, 0.0, 0.0) == 2.0
+
+
+def test_loss_is_the_mean_over_items_and_what_the_batch_adds():
+    terms = Terms({}, item_loss=torch.tensor([1.0, 3.0]), batch_loss=torch.tensor(0.5))
+    assert float(terms.loss) == 2.5
