@@ -31,6 +31,9 @@ from isthmus.suggest import nearest
 # expert can become infinitely certain on a batch that it happens to fit.
 MAX_LOG_SCALE = 6.0
 
+# The power of (mean dimensions / own dimensions) that weighs a modality's reconstruction.
+BALANCES = {"nats": 0.0, "per_root_dimension": 0.5, "per_dimension": 1.0}
+
 
 class Evidence(ABC):
     """What the encoders made of a batch, computed once; any subset of it gives a posterior."""
@@ -438,12 +441,13 @@ def balance_weights(balance: str | Mapping[str, float], num_dimensions: Mapping[
             if name not in num_dimensions:
                 raise ValueError(f"balance names an unknown modality '{name}'.{nearest(name, num_dimensions)}")
         return {name: float(balance.get(name, 1.0)) for name in num_dimensions}
-    if balance == "nats":
-        return dict.fromkeys(num_dimensions, 1.0)
-    if balance == "per_dimension":
-        mean = sum(num_dimensions.values()) / len(num_dimensions)
-        return {name: mean / size for name, size in num_dimensions.items()}
-    raise ValueError(f"balance='{balance}' is unknown. Expected 'nats', 'per_dimension' or weights by modality name.")
+    if balance not in BALANCES:
+        raise ValueError(
+            f"balance='{balance}' is unknown. Expected {', '.join(map(repr, BALANCES))} or weights by modality name."
+            f"{nearest(balance, BALANCES)}"
+        )
+    mean = sum(num_dimensions.values()) / len(num_dimensions)
+    return {name: (mean / size) ** BALANCES[balance] for name, size in num_dimensions.items()}
 
 
 def num_parameters(modules: Iterable[nn.Module]) -> int:

@@ -85,3 +85,7 @@ def is_expected(error: Exception) -> bool:
         return True
     # Told by name, for their module imports torch, which takes seconds.
     return type(error).__name__ in ("TrainingInterrupted", "NonFiniteLoss", "OutOfMemoryError")
+
+
+if __name__ == "__main__":
+    main()

@@ -41,7 +41,7 @@ def methods(
     all_told = [tell(method) for method in names]
     header = ("name", "paper", "modalities", "spread", "density", "bound", "new items")
     columns = ("modalities", "uncertainty", "density", "bound", "generative")
-    rows = [(told["name"], told["paper"], *(_word(told[column]) for column in columns)) for told in all_told]
+    rows = [(told["name"], told["paper"], *(word(told[column]) for column in columns)) for told in all_told]
     voice.show(aligned(header, rows))
     voice.show("\nAll of them train on and encode items with gaps. 'isthmus methods NAME' tells more.")
     voice.figures(all_told)
@@ -72,7 +72,7 @@ def tell(name: str) -> dict[str, Any]:
 
 def page(told: dict[str, Any]) -> str:
     """A method's page in plain text."""
-    options = [f"  --option {name}={_typed(value)}" for name, value in told["options"].items()]
+    options = [f"  --option {name}={typed(value)}" for name, value in told["options"].items()]
     able = {
         "codes come with a spread": "uncertainty",
         "likelihoods can be estimated": "density",
@@ -98,11 +98,11 @@ def _capabilities(preset: Callable[..., Any]) -> Capabilities:
     raise ValueError(f"Method '{preset.__name__}' could not be built for 1 to 4 modalities.")
 
 
-def _word(value: bool | str) -> str:
+def word(value: bool | str) -> str:
     return value if isinstance(value, str) else "yes" if value else "-"
 
 
-def _typed(value: Any) -> str:
+def typed(value: Any) -> str:
     """A value as one would type it."""
     words = {True: "true", False: "false", None: "null"}
     return (
