@@ -88,7 +88,10 @@ def main() -> None:
     arguments, extra = parser.parse_known_args()
     data = arguments.work / "digits"
     if not (data / "digits.csv").is_file():
-        subprocess.run([sys.executable, str(Path(__file__).parent / "data_digits.py"), str(arguments.shared), str(data)], check=True)
+        subprocess.run(
+            [sys.executable, str(Path(__file__).parent / "data_digits.py"), str(arguments.shared), str(data)],
+            check=True,
+        )
     rows = [run_method(data, arguments.work / "runs" / name, name, extra) for name in arguments.methods.split(",")]
     print(json.dumps(rows) if arguments.json else table(rows))
 

@@ -1,6 +1,6 @@
 """How long `isthmus --help` and `import isthmus` take, as whole processes, beside an empty Python.
 
-    python benchmarks/startup.py [--rounds 9] [--json]
+python benchmarks/startup.py [--rounds 9] [--json]
 """
 
 from __future__ import annotations

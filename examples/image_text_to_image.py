@@ -81,7 +81,7 @@ def train(
 
 
 def squared_error(model: isthmus.Autoencoder, data: dict[str, np.ndarray]) -> float:
-    """Mean squared error per pixel, pixels between 0 and 1, of reconstructions of data the model may never have seen."""
+    """Mean squared error per pixel of reconstructions, pixels between 0 and 1; the data may be unseen."""
     pictures = np.stack([np.asarray(picture) for picture in model.reconstruct(data)["picture"]])
     return float(np.mean((pictures / 255.0 - data["picture"] / 255.0) ** 2))
 

@@ -26,7 +26,16 @@ SOURCE = ROOT / "src" / "isthmus"
 LAYERS = (
     ("noise", "batch", "errors", "suggest"),
     ("gaussians",),
-    ("likelihoods", "likelihoods_series", "likelihoods_table", "posteriors", "priors", "fusions", "networks", "samplers"),
+    (
+        "likelihoods",
+        "likelihoods_series",
+        "likelihoods_table",
+        "posteriors",
+        "priors",
+        "fusions",
+        "networks",
+        "samplers",
+    ),
     ("kinds", "modality"),
     ("model", "objectives"),
     ("methods", "data"),

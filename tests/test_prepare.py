@@ -92,7 +92,9 @@ def test_a_new_table_is_read_with_the_old_scaling_and_known_rows_keep_their_spli
     new = _table(3)
     prepared = prepare(new, trained.schema, trained.kinds, {"k0": "train", "k1": "validation"})
     assert prepared.split.tolist() == ["train", "validation", "test"]
-    assert torch.equal(prepared.batch(torch.arange(3)).values["vector"], trained.batch(torch.arange(3)).values["vector"])
+    assert torch.equal(
+        prepared.batch(torch.arange(3)).values["vector"], trained.batch(torch.arange(3)).values["vector"]
+    )
 
 
 def test_the_hash_of_a_table_follows_its_cells():

@@ -265,9 +265,7 @@ class MultimodalAutoencoder(nn.Module):
                 )
         seen = batch if noise is None or not self.training else self._corrupted(batch, noise)
         features = {
-            name: self._features(name, seen.values[name])
-            for name in self.modalities
-            if len(seen.values.get(name, ()))
+            name: self._features(name, seen.values[name]) for name in self.modalities if len(seen.values.get(name, ()))
         }
         evidence: Evidence = self.inference(features, batch.presence(self.modalities))
         return evidence

@@ -106,7 +106,9 @@ def prepare_training(
     plans = dict(schema.modalities)
     for name in settings or {}:
         if name not in plans:
-            raise ValueError(f"Settings name an unknown modality '{name}'. There are {', '.join(plans)}.{nearest(name, plans)}")
+            raise ValueError(
+                f"Settings name an unknown modality '{name}'. There are {', '.join(plans)}.{nearest(name, plans)}"
+            )
     keys = schema.keys(table)
     split = _split(table, schema, keys)
     train = np.flatnonzero(split == "train")
@@ -132,7 +134,13 @@ def prepare_training(
     schema = Schema(schema.columns, {name: plan for name, plan in plans.items() if name in kinds})
     say(f"Reading {sum(cell is not None for column in cells.values() for cell in column):,} cells")
     store, failed = build_store(
-        table.num_rows, cells, kinds, source=table.source, row_numbers=table.row_numbers, columns=_columns(schema), folder=folder
+        table.num_rows,
+        cells,
+        kinds,
+        source=table.source,
+        row_numbers=table.row_numbers,
+        columns=_columns(schema),
+        folder=folder,
     )
     prepared = Prepared(table, schema, kinds, store, keys, split, _once([*rejected, *failed]), tuple(notes))
     return replace(prepared, notes=(*notes, *_duplicates(prepared)))
@@ -202,7 +210,7 @@ def _split(table: Table, schema: Schema, keys: Sequence[str]) -> np.ndarray:
             # hash of their key, so that test stays what the table says.
             train = np.flatnonzero(split == "train")
             split = split.astype("<U10")
-            split[train] = assign_split([keys[row] for row in train], fractions=(8 / 9, 1 / 9, 0.0))
+            split[train] = assign_split([keys[row] for row in train.tolist()], fractions=(8 / 9, 1 / 9, 0.0))
         return split
     return assign_split(keys, None if schema.group is None else table[schema.group])
 
@@ -232,8 +240,8 @@ def _duplicates(prepared: Prepared) -> list[str]:
         digests.append(digest.digest() if there >= min(2, len(columns)) else None)
     counts = count_duplicates(digests, prepared.split)
     return [
-        f"{count} {copy} item{'s are exact copies' if count > 1 else ' is an exact copy'} of {of} items: scores on them "
-        "say little"
+        f"{count} {copy} item{'s are exact copies' if count > 1 else ' is an exact copy'} of {of} items: "
+        "scores on them say little"
         for (copy, of), count in counts.items()
         if count
     ]
