@@ -243,10 +243,12 @@ def test_balance_weights():
     # A nat per dimension counts alike everywhere, and the sum over all dimensions keeps its size.
     assert per_dimension["image"] * 784 == pytest.approx(per_dimension["label"]) == pytest.approx(800 / 3)
     assert sum(per_dimension[name] * size for name, size in sizes.items()) == pytest.approx(sum(sizes.values()))
+    root = balance_weights("per_root_dimension", sizes)
+    assert root == pytest.approx({name: weight**0.5 for name, weight in per_dimension.items()})
     assert balance_weights({"label": 10}, sizes) == {"image": 1.0, "label": 10.0, "vector": 1.0}
     with pytest.raises(ValueError, match=r"balance names an unknown modality 'lable'. Did you mean 'label'"):
         balance_weights({"lable": 2.0}, sizes)
-    with pytest.raises(ValueError, match=r"balance='nat' is unknown. Expected 'nats', 'per_dimension' or weights"):
+    with pytest.raises(ValueError, match=r"balance='nat' is unknown. Expected 'nats',.*Did you mean 'nats'"):
         balance_weights("nat", sizes)
 
 

@@ -162,7 +162,7 @@ class MultimodalAutoencoder(nn.Module):
         share: "trunk" sends every modality's features through common layers; None keeps encoders apart.
         balance: What a nat of each modality's reconstruction weighs in the loss: "nats" counts all alike,
             "per_dimension" divides by a modality's dimensions (and multiplies by the mean number, so that the sum
-            keeps its size), a mapping gives weights by name.
+            keeps its size), "per_root_dimension" by their root, a mapping gives weights by name.
         max_decode_rows: More rows than this are decoded in parts, which are computed again in the backward pass:
             memory is then bounded for any number of draws and sources.
 

@@ -23,7 +23,7 @@ def fused(
     dropout: bool = True,
     pretrain: float = 0.0,
     share: str | None = None,
-    balance: str | Mapping[str, float] = "nats",
+    balance: str | Mapping[str, float] = "per_dimension",
 ) -> Method:
     """Bimodal deep autoencoder (Ngiam et al. 2011, "Multimodal deep learning", section 4), for any number of
     modalities: encoders meet in one code, from which all are reconstructed, also when some are hidden from it.

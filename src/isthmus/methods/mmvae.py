@@ -23,7 +23,7 @@ def mmvae(
     family: str = "laplace",
     learn_prior: bool = True,
     share: str | None = None,
-    balance: str | Mapping[str, float] = "nats",
+    balance: str | Mapping[str, float] = "per_dimension",
 ) -> Method:
     """MMVAE (Shi et al. 2019, arXiv:1911.03393): mixture of experts, section 3; every expert is drawn from and decodes
     every modality, eq. 3; Laplace experts and a prior with learnt scale, section 4.

@@ -19,7 +19,7 @@ def mopoe(
     beta: float = 1.0,
     warmup: float = 0.2,
     share: str | None = None,
-    balance: str | Mapping[str, float] = "nats",
+    balance: str | Mapping[str, float] = "per_dimension",
 ) -> Method:
     """MoPoE-VAE (Sutter, Daunhawer & Vogt 2021, arXiv:2105.02470): mixture of the products of experts of all subsets,
     eq. 5, and the mean of their divergences, eq. 6. One subset is drawn per item and step, which keeps the gradient

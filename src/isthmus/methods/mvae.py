@@ -20,7 +20,7 @@ def mvae(
     warmup: float = 0.2,
     random_subsets: int = 1,
     share: str | None = None,
-    balance: str | Mapping[str, float] = "nats",
+    balance: str | Mapping[str, float] = "per_dimension",
 ) -> Method:
     """MVAE (Wu & Goodman 2018, arXiv:1802.05335): product of experts with the prior, section 2.2; ELBOs of the whole,
     of each modality alone and of random subsets, eq. 5.

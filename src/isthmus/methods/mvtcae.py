@@ -20,7 +20,7 @@ def mvtcae(
     beta: float = 2.5,
     warmup: float = 0.0,
     share: str | None = None,
-    balance: str | Mapping[str, float] = "nats",
+    balance: str | Mapping[str, float] = "per_dimension",
 ) -> Method:
     """MVTCAE (Hwang et al. 2021, NeurIPS): product of experts without a prior expert, section 3.2; reconstruction from
     all that is observed, and divergences from the prior and from each expert, eq. 8.

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from isthmus.report.figures import Line, colour, line_chart
 from isthmus.report.html import Html
 from isthmus.report.wording import duration
+from isthmus.training.metrics import best_epoch
 
 SPLITS = ("train", "validation")
 NOT_TERMS = ("epoch", "step", "phase", "split", "loss", "bound", "learning_rate", "seconds")
@@ -24,7 +25,7 @@ class Curves:
         reconstructions: One per modality.
         terms: All else.
         num_epochs: Done.
-        best_epoch: With the lowest validation loss in the last phase, or None.
+        best_epoch: Whose weights the last phase kept, or None.
         seconds: Of training; None where the log does not say.
     """
 
@@ -92,5 +93,4 @@ def _phases(rows: Sequence[Mapping[str, str]]) -> list[tuple[str, int]]:
 def _best_epoch(rows: Sequence[Mapping[str, str]]) -> int | None:
     if not rows:
         return None
-    last = [row for row in rows if row["phase"] == rows[-1]["phase"]]
-    return int(min(last, key=lambda row: float(row["loss"]))["epoch"])
+    return best_epoch(row for row in rows if row["phase"] == rows[-1]["phase"])

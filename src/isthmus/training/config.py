@@ -20,7 +20,8 @@ class TrainingConfig(BaseModel):
         schedule: "cosine" falls to a hundredth by the end; "constant" stays.
         clip_norm: Longest gradient, over all parameters of a player; None leaves it as it is, since Adam already
             steps by direction and a fixed length would mean another thing in every unit of the data.
-        patience: Epochs without a better validation loss before a phase ends; None never ends early.
+        patience: Epochs without a better one by the validation items (`metrics.is_better`) before a phase ends; None
+            never ends early.
         precision: "auto" is bf16 with float32 weights where a GPU has it, else float32.
         devices: Processes; each has one device. On a CPU each computes on one thread.
         accelerator: "auto" takes a CUDA device if there is one.

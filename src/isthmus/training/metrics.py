@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -136,3 +136,35 @@ class TensorBoardLog:
 
     def close(self) -> None:
         self.writer.close()
+
+
+def compared(figures: Mapping[str, Any]) -> dict[str, float]:
+    """The validation figures that tell a better epoch: the loss, and each modality's reconstruction."""
+    names = [name for name in figures if name.startswith("reconstruction/")]
+    return {name: float(figures[name]) for name in ("loss", *names) if figures[name] not in (None, "")}
+
+
+def is_better(figures: Mapping[str, Any], best: Mapping[str, float]) -> bool:
+    """Whether an epoch is better than the best so far: more modalities are reconstructed better than worse.
+
+    Counted by modality, and not by the loss, in which one modality that is learnt by heart (a few hundred texts that
+    nothing predicts) outweighs all that the others still gain. The loss decides between equal counts, and alone where
+    there is one modality or none is reconstructed.
+    """
+    new = compared(figures)
+    if not best:
+        return True
+    balance = sum(
+        (new[name] > best[name]) - (new[name] < best[name]) for name in new if name in best and name != "loss"
+    )
+    return balance > 0 or (balance == 0 and new["loss"] < best["loss"])
+
+
+def best_epoch(rows: Iterable[Mapping[str, Any]]) -> int | None:
+    """The epoch whose weights a phase kept, from its validation rows; None without any."""
+    best: dict[str, float] = {}
+    epoch = None
+    for row in rows:
+        if is_better(row, best):
+            best, epoch = compared(row), int(row["epoch"])
+    return epoch

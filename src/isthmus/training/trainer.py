@@ -26,7 +26,7 @@ from isthmus.training.checkpoints import load_checkpoint, save_checkpoint
 from isthmus.training.config import TrainingConfig
 from isthmus.training.errors import NonFiniteLoss, TrainingInterrupted
 from isthmus.training.fingerprint import check_fingerprint, fingerprint
-from isthmus.training.metrics import MetricsLog, Row, Sums, TensorBoardLog
+from isthmus.training.metrics import MetricsLog, Row, Sums, TensorBoardLog, compared, is_better
 from isthmus.training.optimisers import load_optimiser_tensors, make_optimiser, optimiser_tensors
 from isthmus.training.plan import Share, Stage, epoch_order, learning_rate, plan_stages, share
 from isthmus.training.processes import Process
@@ -61,7 +61,7 @@ class Position:
     stage: int = 0
     epoch: int = 0  # within the stage
     batch: int = 0  # steps done within the epoch
-    best_loss: float | None = None
+    best: dict[str, float] = field(default_factory=dict)  # figures of the best epoch of the phase, as `is_better` reads
     best_epoch: int | None = None
     since_best: int = 0
     num_epochs: int = 0
@@ -231,8 +231,8 @@ class Trainer:
             self._watch(stage)
         if validation is None:
             return False
-        if position.best_loss is None or validation["loss"] < position.best_loss:
-            position.best_loss, position.best_epoch, position.since_best = validation["loss"], epoch, 0
+        if is_better(validation, position.best):
+            position.best, position.best_epoch, position.since_best = compared(validation), epoch, 0
             self.best = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
         else:
             position.since_best += 1
