@@ -448,7 +448,7 @@ def test_curves_tell_phases_and_the_epoch_that_was_kept():
         for e, loss in ((1, 9.0), (2, 1.0), (3, 5.0), (4, 3.0), (5, 4.0))
         for split in ("train", "validation")
     ]
-    drawn = curves(rows, ["a"])
+    drawn = curves(rows, ["a"], 4)
     assert drawn is not None and drawn.best_epoch == 4 and drawn.num_epochs == 5 and drawn.time == "1 min 15 s"
     assert "second →" in drawn.loss and "kept: epoch 4" in drawn.loss
     assert curves([], ["a"]) is None

@@ -29,7 +29,7 @@ from isthmus.training import (
     encode,
     train,
 )
-from isthmus.training.metrics import best_epoch
+from isthmus.training.metrics import compared, is_better
 from isthmus.training.plan import epoch_order, learning_rate, plan_stages, share
 from isthmus.training.progress import Reporter
 from isthmus.training.watch import collapse_warnings, gains
@@ -116,10 +116,11 @@ def test_settings_are_checked():
 
 def test_training_lowers_the_loss_and_keeps_the_best_weights():
     method = toy_method()
-    history = fit(method, epochs=12, learning_rate=0.05, schedule="constant")  # so fast that the last is not best
+    # So fast that the last epoch is not the best.
+    history = fit(method, epochs=12, learning_rate=0.05, schedule="constant", patience=12)
     validation = [row for row in history.rows if row["split"] == "validation"]
     losses = [row["loss"] for row in validation]
-    assert history.best_epoch == best_epoch(validation) < validation[-1]["epoch"]
+    assert history.best_epoch == _best_epoch(validation) < validation[-1]["epoch"]
     kept = losses[history.best_epoch - 1]
     assert kept < losses[0] - 1
     batch = toy_store().batch(toy_splits()["validation"])
@@ -139,19 +140,26 @@ def _epochs(*figures):
     ]
 
 
+def _best_epoch(rows):
+    best, epoch = {}, None
+    for row in rows:
+        if is_better(row, best):
+            best, epoch = compared(row), row["epoch"]
+    return epoch
+
+
 def test_one_modality_learnt_by_heart_does_not_end_what_the_others_gain():
     rows = _epochs((0, 0, 0), (1, 1, 1), (2, -100, 2), (3, -200, 3))
     assert [row["loss"] for row in rows] == [0, -3, 96, 194]
-    assert best_epoch(rows) == 4
+    assert _best_epoch(rows) == 4
     # Two of three got worse: the epoch before stays, whatever the third gained.
-    assert best_epoch(_epochs((0, 0, 0), (1, 1, 1), (100, 0, 0))) == 2
+    assert _best_epoch(_epochs((0, 0, 0), (1, 1, 1), (100, 0, 0))) == 2
 
 
 def test_the_loss_decides_where_counts_are_equal():
-    assert best_epoch([{"epoch": e, "loss": loss} for e, loss in ((1, 3.0), (2, 1.0), (3, 2.0))]) == 2
+    assert _best_epoch([{"epoch": e, "loss": loss} for e, loss in ((1, 3.0), (2, 1.0), (3, 2.0))]) == 2
     one = [{"epoch": e, "loss": loss, "reconstruction/a": ll} for e, loss, ll in ((1, 3.0, 0.0), (2, 1.0, 0.0))]
-    assert best_epoch(one) == 2
-    assert best_epoch([]) is None
+    assert _best_epoch(one) == 2
 
 
 def test_one_seed_gives_one_result_and_leaves_the_callers_random_numbers_alone():
@@ -182,6 +190,19 @@ def test_codes_are_those_of_the_training_items_and_point_methods_get_their_mean(
     assert not there.all()
     torch.testing.assert_close(method.model.inference.mean_code, history.codes[there].mean(dim=0))
     assert torch.equal(history.codes[~there][0], method.model.inference.mean_code)
+
+
+def test_without_patience_the_last_weights_stay_whatever_validation_says():
+    method = toy_method()
+    history = fit(method, epochs=12, learning_rate=0.05, schedule="constant")
+    assert history.best_epoch is None and history.num_epochs == 12
+    last = [row for row in history.rows if row["split"] == "validation"][-1]
+    batch = toy_store().batch(toy_splits()["validation"])
+    with torch.no_grad():
+        terms = (
+            method.phases[0].players[0].objective(method.model.eval(), batch, Step(0, 1.0, Noise(0, -1, 0, len(batch))))
+        )
+    assert float(terms.loss) == pytest.approx(last["loss"], rel=1e-6)
 
 
 def test_without_validation_the_last_weights_stay():
@@ -340,7 +361,7 @@ def test_a_bad_gradient_is_named_and_the_best_weights_come_back():
 
     method.model.decoders["text"][0].weight.register_hook(spoil)
     with pytest.raises(NonFiniteLoss, match=r"not the gradient of parameter decoders\.text\.0\.weight.*of epoch 2"):
-        fit(method, epochs=5)
+        fit(method, epochs=5, patience=5)
     assert all(tensor.isfinite().all() for tensor in method.model.state_dict().values())
 
 

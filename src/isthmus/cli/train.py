@@ -35,7 +35,7 @@ def train(
     schedule: Annotated[str | None, typer.Option(help="cosine or constant.")] = None,
     clip_norm: Annotated[float | None, typer.Option(help="Longest gradient.")] = None,
     patience: Annotated[
-        int | None, typer.Option(help="Epochs without a better validation loss before it ends.")
+        int | None, typer.Option(help="End after so many epochs without a better one by the validation items.")
     ] = None,
     precision: Annotated[str | None, typer.Option(help="auto, 32-true or bf16-mixed.")] = None,
     devices: Annotated[int | None, typer.Option(help="Processes, each with a device.")] = None,

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from isthmus.report.figures import Line, colour, line_chart
 from isthmus.report.html import Html
 from isthmus.report.wording import duration
-from isthmus.training.metrics import best_epoch
 
 SPLITS = ("train", "validation")
 NOT_TERMS = ("epoch", "step", "phase", "split", "loss", "bound", "learning_rate", "seconds")
@@ -25,7 +24,7 @@ class Curves:
         reconstructions: One per modality.
         terms: All else.
         num_epochs: Done.
-        best_epoch: Whose weights the last phase kept, or None.
+        best_epoch: Whose weights were kept, or None where it is the last one.
         seconds: Of training; None where the log does not say.
     """
 
@@ -37,13 +36,12 @@ class Curves:
     time: str
 
 
-def curves(metrics: Sequence[Mapping[str, str]], modalities: Sequence[str]) -> Curves | None:
-    """Charts of a training; None where there is nothing to draw."""
+def curves(metrics: Sequence[Mapping[str, str]], modalities: Sequence[str], best: int | None = None) -> Curves | None:
+    """Charts of a training, with a mark at the epoch `best` whose weights were kept; None where there are none."""
     by_split = {split: [row for row in metrics if row["split"] == split] for split in SPLITS}
     if not by_split["train"]:
         return None
     phases = _phases(by_split["train"])
-    best = _best_epoch(by_split["validation"])
     marks = [(float(epoch), f"{phase} →") for phase, epoch in phases] if len(phases) > 1 else []
     loss_marks = marks + ([(float(best), f"kept: epoch {best}")] if best is not None else [])
     order = {name: m for m, name in enumerate(modalities)}
@@ -88,9 +86,3 @@ def _phases(rows: Sequence[Mapping[str, str]]) -> list[tuple[str, int]]:
     for row in rows:
         first.setdefault(row["phase"], int(row["epoch"]))
     return list(first.items())
-
-
-def _best_epoch(rows: Sequence[Mapping[str, str]]) -> int | None:
-    if not rows:
-        return None
-    return best_epoch(row for row in rows if row["phase"] == rows[-1]["phase"])

@@ -77,7 +77,7 @@ def render(material: Material, name: str) -> str:
         lstrip_blocks=True,
     )
     split, rows = material.unseen()
-    charts = curves(material.metrics, material.modalities)
+    charts = curves(material.metrics, material.modalities, material.model.made_.get("best_epoch"))
     tables = score_tables(material.evaluation or {})
     maps, plane = code_maps(material)
     worst, num_scored = misfits(material)

@@ -20,8 +20,11 @@ class TrainingConfig(BaseModel):
         schedule: "cosine" falls to a hundredth by the end; "constant" stays.
         clip_norm: Longest gradient, over all parameters of a player; None leaves it as it is, since Adam already
             steps by direction and a fixed length would mean another thing in every unit of the data.
-        patience: Epochs without a better one by the validation items (`metrics.is_better`) before a phase ends; None
-            never ends early.
+        patience: Epochs without a better one by the validation items (`metrics.is_better`) before a phase ends; the
+            best epoch's weights are kept then. None, the default, trains to the end of the schedule and keeps the last
+            weights. Likelihood on validation items peaks early, as learnt scales grow too sure of themselves, while
+            codes and translations still gain: on the demo's digits the peak is at epoch 29 of 185, and the end has
+            the better probe of pictures (99.2 against 97.7 %) and the better retrieval on 5 of 6 routes.
         precision: "auto" is bf16 with float32 weights where a GPU has it, else float32.
         devices: Processes; each has one device. On a CPU each computes on one thread.
         accelerator: "auto" takes a CUDA device if there is one.
@@ -39,7 +42,7 @@ class TrainingConfig(BaseModel):
     weight_decay: float = Field(default=0.0, ge=0)
     schedule: Literal["cosine", "constant"] = "cosine"
     clip_norm: float | None = Field(default=None, gt=0)
-    patience: int | None = Field(default=20, ge=1)
+    patience: int | None = Field(default=None, ge=1)
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
     devices: int = Field(default=1, ge=1)
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"

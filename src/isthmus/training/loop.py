@@ -37,7 +37,8 @@ class History:
         codes: `(N, D)` of the training items, in the order of `splits["train"]`.
         spread: `(N, D)`, their standard deviations, or None where the method has none.
         warnings: Modalities that collapsed, in words, with the cure.
-        best_epoch: Whose weights the model has, counted from 1; None without a validation split: the last one's.
+        best_epoch: Whose weights the model has, counted from 1; None without patience or without
+            a validation split: the last one's.
         num_epochs: Done; fewer than planned where training stopped early.
         seconds: Of training, over all its parts if it was resumed.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -158,13 +158,3 @@ def is_better(figures: Mapping[str, Any], best: Mapping[str, float]) -> bool:
         (new[name] > best[name]) - (new[name] < best[name]) for name in new if name in best and name != "loss"
     )
     return balance > 0 or (balance == 0 and new["loss"] < best["loss"])
-
-
-def best_epoch(rows: Iterable[Mapping[str, Any]]) -> int | None:
-    """The epoch whose weights a phase kept, from its validation rows; None without any."""
-    best: dict[str, float] = {}
-    epoch = None
-    for row in rows:
-        if is_better(row, best):
-            best, epoch = compared(row), int(row["epoch"])
-    return epoch

@@ -229,14 +229,15 @@ class Trainer:
         total = self.stages[-1].first_epoch + self.stages[-1].epochs
         if self.process.leads and not self.run.quiet and total >= 10 and epoch == total // 2:
             self._watch(stage)
-        if validation is None:
+        patience = self.config.patience
+        if validation is None or patience is None:
             return False
         if is_better(validation, position.best):
             position.best, position.best_epoch, position.since_best = compared(validation), epoch, 0
             self.best = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
         else:
             position.since_best += 1
-        return self.config.patience is not None and position.since_best >= self.config.patience
+        return position.since_best >= patience
 
     @torch.no_grad()
     def _validate(self, stage: Stage) -> dict[str, float]:
