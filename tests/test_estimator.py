@@ -279,3 +279,11 @@ def test_an_untrained_model_says_so(table):
 def test_a_folder_without_a_model_says_so(tmp_path):
     with pytest.raises(FileNotFoundError, match="holds no model"):
         isthmus.load(tmp_path)
+
+
+def test_a_column_that_is_a_modality_of_its_own_is_named_once_among_the_known(tmp_path):
+    rng = np.random.default_rng(0)
+    table = {"x": rng.normal(size=12).tolist(), "v": rng.normal(size=(12, 3)).astype("float32")}
+    model = isthmus.Autoencoder(latent_dim=2, width=8, epochs=1).fit(table)
+    with pytest.raises(ValueError, match=r"no modality or column 'z'\. There are x, v\.$"):
+        model.translate(table, "v", "z")

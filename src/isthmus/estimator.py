@@ -518,7 +518,7 @@ class Autoencoder:
             return columns[name], name
         if name in self.kinds_:
             return name, None
-        known = [*self.kinds_, *columns]
+        known = dict.fromkeys([*self.kinds_, *columns])
         raise ValueError(
             f"There is no modality or column '{name}'. There are {', '.join(known)}.{nearest(name, known)}"
         )
