@@ -21,9 +21,9 @@ FREQUENCIES = (1.0, 2.0, 4.0, 8.0)
 
 
 def _convolutional(num_inputs: int, width: int, num_steps: int) -> nn.Module:
-    # On 1,264 pen lines of up to 80 steps, picture from line, at equal epochs: one full-rate layer before the stride beat
-    # two strided ones (R@10 of 220 alike, R@1 85 against 82, one seed), and more layers only overfitted. Longer series are
-    # halved further, to about 64 steps.
+    # On 1,264 pen lines of up to 80 steps, picture from line, at equal epochs and one seed: one full-rate layer before
+    # the stride beat two strided ones (R@10 of 220 alike, R@1 85 against 82), and more layers only overfitted. Longer
+    # series are halved further, to about 64 steps.
     halvings = 1
     while num_steps > 128 * 2 ** (halvings - 1):
         halvings += 1
