@@ -263,8 +263,6 @@ def test_importing_is_light():
 
 
 def test_help_is_light():
-    if not (SOURCE / "cli" / "main.py").exists():
-        pytest.skip("cli/main.py is not written yet")
     code = """
 import sys
 from isthmus.cli.main import main
@@ -334,8 +332,6 @@ def num_headings(text: str) -> int:
 
 def test_both_readmes_say_the_same():
     english, chinese = ROOT / "README.md", ROOT / "README.zh-CN.md"
-    if not (english.exists() and chinese.exists()):
-        pytest.skip("README.md and README.zh-CN.md are not both written yet")
     texts = [path.read_text(encoding="utf-8") for path in (english, chinese)]
     assert num_headings(texts[0]) == num_headings(texts[1])
     assert code_blocks(texts[0]) == code_blocks(texts[1])
