@@ -29,7 +29,8 @@ MODALITIES = ("image", "audio", "pen", "definition_en", "table")
 
 
 def isthmus(*words: str) -> None:
-    subprocess.run([sys.executable, "-m", "isthmus.cli.main", *words], check=True)
+    # What the commands say goes to the error stream, so that standard output is figures alone.
+    subprocess.run([sys.executable, "-m", "isthmus.cli.main", *words], check=True, stdout=sys.stderr)
 
 
 def write_parts(data: Path) -> tuple[Path, Path]:
@@ -125,10 +126,12 @@ def main() -> None:
         out = run / "translations" / f"{source}-{target}"
         if not (out / "items.csv").is_file():
             isthmus("translate", str(run), str(test_table), "--from", source, "--to", target, "-o", str(out), "--quiet")
-    print(json.dumps(result := score(run, train_table, test_table)) if arguments.json else "", end="")
-    if not arguments.json:
-        for name, figures in result.items():
-            print(f"{name:<16}" + "  ".join(f"{key} {value:.2f}" for key, value in figures.items()))
+    result = score(run, train_table, test_table)
+    if arguments.json:
+        print(json.dumps(result))
+        return
+    for name, figures in result.items():
+        print(f"{name:<16}" + "  ".join(f"{key} {value:.2f}" for key, value in figures.items()))
 
 
 def score(run: Path, train_table: Path, test_table: Path) -> dict[str, Any]:

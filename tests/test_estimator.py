@@ -287,3 +287,21 @@ def test_a_column_that_is_a_modality_of_its_own_is_named_once_among_the_known(tm
     model = isthmus.Autoencoder(latent_dim=2, width=8, epochs=1).fit(table)
     with pytest.raises(ValueError, match=r"no modality or column 'z'\. There are x, v\.$"):
         model.translate(table, "v", "z")
+
+
+def test_what_nothing_tells_of_weighs_little_also_after_loading(tmp_path):
+    rng = np.random.default_rng(0)
+    shape = rng.normal(size=(300, 2))
+    table = {
+        "left": (shape + 0.1 * rng.normal(size=(300, 2))).tolist(),
+        "right": (shape @ rng.normal(size=(2, 3))).tolist(),
+        "noise": rng.normal(size=(300, 2)).tolist(),
+    }
+    kinds = dict.fromkeys(table, "vector")
+    model = isthmus.Autoencoder(latent_dim=2, width=8, epochs=1, kinds=kinds).fit(table)
+    told = model.made_["predictability"]
+    assert told["left"] > 0.9 and told["right"] > 0.9 and told["noise"] < 0.01
+    weights = model.model.weights
+    assert weights["noise"] == pytest.approx(0.05 * weights["left"])
+    model.save(tmp_path)
+    assert isthmus.load(tmp_path).model.weights == weights

@@ -17,7 +17,7 @@ from torch.testing import assert_close
 from isthmus.batch import Masked
 from isthmus.kinds.base import CellError, Kind
 from isthmus.kinds.text import TextKind
-from isthmus.likelihoods import Tokens
+from isthmus.likelihoods import TokensMixture
 from isthmus.noise import Noise
 
 ENGLISH = "zero one two three four five six seven eight nine".split()
@@ -178,15 +178,46 @@ def test_the_decoder_draws_texts_that_end() -> None:
     torch.manual_seed(0)
     kind = TextKind().fit(CAPTIONS)
     decoder, z = kind.decoder(6), torch.randn(5, 6)
-    logits = decoder(z)
-    assert logits.shape == (5, kind.max_tokens_, kind.end + 1)
-    assert_close(decoder(z[3:4])[0], logits[3], atol=1e-5, rtol=0)
-    assert decoder(z[:0]).shape == (0, *logits.shape[1:])
-    assert decoder.double()(z.double()).dtype == torch.float64
-    likelihood = kind.likelihood()(logits)
-    assert isinstance(likelihood, Tokens)
+    logits, weights = decoder(z)
+    assert logits.shape == (5, 4, kind.max_tokens_, kind.end + 1) and weights.shape == (5, 4)
+    for alone, among in zip(decoder(z[3:4]), (logits, weights), strict=True):
+        assert_close(alone[0], among[3], atol=1e-5, rtol=0)
+    assert [part.shape[0] for part in decoder(z[:0])] == [0, 0]
+    assert decoder.double()(z.double())[0].dtype == torch.float64
+    likelihood = kind.likelihood()((logits, weights))
+    assert isinstance(likelihood, TokensMixture)
     # Bytes drawn at random are seldom UTF-8: they still make a text.
     assert all(isinstance(text, str) for text in kind.cells(likelihood.sample(Noise(0), "text")))
+
+
+def test_a_text_is_said_in_one_language_where_the_code_does_not_say_which() -> None:
+    torch.manual_seed(0)
+    kind = TextKind().fit(CAPTIONS)
+    values = normalised(kind, CAPTIONS)
+    # The code tells the digit alone; each digit has a caption in English and one in Chinese.
+    half = len(CAPTIONS) // 2
+    code = torch.eye(half).repeat(2, 1)
+    decoder, head = kind.decoder(half), kind.likelihood()
+    optimiser = torch.optim.Adam(decoder.parameters(), 2e-3)
+    for _ in range(200):
+        loss = -head(decoder(code)).log_prob(values).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    # All that is not known is the language: one bit.
+    assert loss.item() == pytest.approx(np.log(2), abs=0.1)
+    said = kind.cells(head(decoder(code[:half])).mode)
+    assert all(text in (CAPTIONS[digit], CAPTIONS[half + digit]) for digit, text in enumerate(said))
+    drawn = [kind.cells(head(decoder(code[:half])).sample(Noise(seed), "text")) for seed in range(20)]
+    right = [text in (CAPTIONS[digit], CAPTIONS[half + digit]) for texts in drawn for digit, text in enumerate(texts)]
+    assert np.mean(right) > 0.9
+
+
+def test_the_ways_to_say_it_are_fewer_for_long_texts() -> None:
+    kind = TextKind(max_tokens=64, vocabulary_size=600, min_frequency=1).fit(CAPTIONS)
+    kind.max_tokens_ = 64
+    logits, _ = kind.decoder(6)(torch.randn(1, 6))
+    assert logits.shape[1] == 1  # one is always left
 
 
 @pytest.mark.parametrize("network", ["cnn", "gru"])

@@ -27,6 +27,8 @@ from isthmus.likelihoods import (
     SequenceNormal,
     Tokens,
     TokensHead,
+    TokensMixture,
+    TokensMixtureHead,
     scale_module,
 )
 from isthmus.noise import Noise
@@ -173,6 +175,31 @@ def test_tokens_count_where_the_mask_is_true():
     assert_close(Tokens(logits, END).log_prob(target), torch.stack(expected))
     other = Masked(torch.where(target.mask, target.value, 4), target.mask)
     assert_close(Tokens(logits, END).log_prob(other), torch.stack(expected))
+
+
+def test_a_mixture_of_token_sequences_is_a_sum_over_whole_sequences():
+    logits, weights = _random(3, 2, 6, 5), torch.tensor([[0.3, -1.0], [0.0, 0.0], [2.0, 1.0]])
+    target = Masked(torch.tensor([[1, 3, 2, 0], [2, 0, 0, 0], [1, 1, 1, 2]]), _lengths([3, 1, 4], 4))
+    each = torch.stack([Tokens(logits[:, k], END).log_prob(target) for k in range(2)], dim=1).exp()
+    mixture = TokensMixtureHead(END)((logits, weights))
+    assert_close(mixture.log_prob(target), (weights.softmax(dim=1) * each).sum(dim=1).log())
+    # One alternative is no mixture.
+    alone = TokensMixtureHead(END)((logits[:, :1], weights[:, :1]))
+    assert_close(alone.log_prob(target), Tokens(logits[:, 0], END).log_prob(target))
+    assert torch.equal(alone.mode.value, Tokens(logits[:, 0], END).mode.value)
+
+
+def test_a_mixture_of_token_sequences_never_mixes_within_one():
+    english, chinese = torch.tensor([3, 3, END]), torch.tensor([4, END, 0])
+    logits = 20.0 * torch.nn.functional.one_hot(torch.stack([english, chinese]), 5)[None]
+    for weights, said in (([1.0, 0.0], english), ([0.0, 1.0], chinese[:2])):
+        mode = TokensMixture(logits, torch.tensor([weights]).log_softmax(1), END).mode
+        assert mode.value[0][mode.mask[0]].tolist() == said.tolist()
+    even = TokensMixture(logits.expand(2000, -1, -1, -1), torch.tensor([[0.25, 0.75]]).log().expand(2000, 2), END)
+    drawn = even.sample(Noise(0), "x")
+    texts = [tuple(ids[mask].tolist()) for ids, mask in zip(drawn.value, drawn.mask, strict=True)]
+    assert set(texts) == {(3, 3, END), (4, END)}
+    assert texts.count((4, END)) / 2000 == pytest.approx(0.75, abs=0.03)
 
 
 def test_tokens_are_cut_behind_the_first_end():

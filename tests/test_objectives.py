@@ -307,6 +307,40 @@ def test_total_correlation_equals_its_formula():
     hold(model, terms, losses, bounds)
 
 
+def test_modality_dropout_reconstructs_from_the_mean_code_of_a_subset():
+    model, batch = _model(ProductOfExperts(with_prior=False)), _batch()
+    alpha, beta, dropout = 0.7, 2.5, 0.6
+    objective = TotalCorrelation(alpha, beta, dropout=dropout)
+    model.train()
+    terms = objective(model, batch, Step(0, 1.0, Noise(9)))
+    like = torch.empty(0)
+    chosen = Noise(9).uniform("dropout/item", NUM_ITEMS, like=like) < dropout
+    among = random_subsets(PRESENT, 1, Noise(9), "dropout")[0]
+    assert chosen.any() and not chosen.all() and (among.sum(dim=0) < PRESENT.sum(dim=0))[chosen].any()
+    drawn, losses = normal_noise(9, "z", 1, 1, LATENT_DIM), []
+    for item in range(NUM_ITEMS):
+        has = observed(item)
+        experts = {m: expert(model, batch, m, item) for m in has}
+        q = product(list(experts.values()))
+        z = q.loc + q.scale * drawn[item, 0, 0]
+        if chosen[item]:
+            z = product([experts[m] for m in has if among[m, item]]).loc
+        kl = kl_divergence(q, prior(model)).sum()
+        between = sum(kl_divergence(q, q_m).sum() for q_m in experts.values())
+        count = max(len(has), 1)
+        losses.append(
+            -(count - alpha) / count * explained(model, batch, has, z, item)
+            + beta * ((1 - alpha) * kl + alpha / count * between)
+        )
+    assert_close(terms.item_loss, torch.stack(losses))
+    # In use, and where the bound is read, nothing is dropped.
+    model.eval()
+    assert_close(
+        objective(model, batch, Step(0, 1.0, Noise(9))).item_loss,
+        TotalCorrelation(alpha, beta)(model, batch, Step(0, 1.0, Noise(9))).item_loss,
+    )
+
+
 def test_divergence_to_experts_is_zero_in_a_gap_and_of_one_alone():
     model, batch = _model(ProductOfExperts(with_prior=False)), _batch()
     evidence = model.evidence(batch)

@@ -313,6 +313,13 @@ def test_a_damaged_cell_and_the_gaps_are_told(page):
     assert len(page.all("svg")) > 5 and "Combinations" in data
 
 
+def test_what_the_modalities_tell_of_one_another_is_told(page, run):
+    told = json.loads((run / "model" / "config.json").read_text(encoding="utf-8"))["made"]["predictability"]
+    assert set(told) == set(MODALITIES) and all(0 <= share <= 1 for share in told.values())
+    assert "told by the others" in page.text["data"]
+    assert all(percent(share) in page.text["data"] for share in told.values())
+
+
 def test_one_run_gives_one_page(run, tmp_path):
     first, second = (write_report(run, out=tmp_path / name).read_bytes() for name in ("a.html", "b.html"))
     assert first == second
@@ -339,6 +346,7 @@ def test_one_modality_is_enough(tmp_path):
     model = fitted(columns, kinds={"note": "text"})
     page = Page(write_report(tmp_path, columns, model=model).read_text(encoding="utf-8"))
     assert "nothing to translate to" in page.words and "one modality (note)" in page.words
+    assert "told by the others" not in page.words
 
 
 def test_a_dozen_modalities_fit(tmp_path):

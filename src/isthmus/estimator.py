@@ -22,7 +22,7 @@ from isthmus.batch import Batch, Masked, Values
 from isthmus.data.prepare import Prepared, data_hash, normalise, prepare, prepare_training
 from isthmus.data.schema import Schema
 from isthmus.data.table import Table, read_table
-from isthmus.evaluation import Split, Target, evaluate
+from isthmus.evaluation import Split, Target, evaluate, predictability
 from isthmus.kinds.base import Kind
 from isthmus.methods.base import Method, build_method, check_options
 from isthmus.modality import Modality
@@ -33,6 +33,7 @@ from isthmus.suggest import nearest
 from isthmus.training import History, TrainingConfig, train
 
 DEFAULT_METHOD = "mvtcae"
+MAX_COMPARED = 2_000  # training items that say how much of a modality the others tell
 MAX_SCORED = 10_000  # items of a split that are scored, or that floors are fitted on
 ROLES = ("key", "ignore", "label", "split", "group", "kinds", "modalities")
 
@@ -107,7 +108,7 @@ class Autoencoder:
     def __init__(
         self,
         method: str = DEFAULT_METHOD,
-        latent_dim: int = 32,
+        latent_dim: int = 64,
         *,
         options: Mapping[str, Any] | None = None,
         width: int = 256,
@@ -185,6 +186,7 @@ class Autoencoder:
             "items": {name: int((prepared.split == name).sum()) for name in ("train", "validation", "test")},
             "rejected": len(prepared.rejected),
             "notes": list(prepared.notes),
+            "predictability": self._predictability(prepared),
         }
         self._build()
         return prepared
@@ -216,6 +218,14 @@ class Autoencoder:
             self.model.density = density.to(self.model.device)
         return self
 
+    def _predictability(self, prepared: Prepared) -> dict[str, float]:
+        """What the other modalities tell of each, on some training items, evenly spaced."""
+        rows = prepared.rows("train")
+        some = rows[:: -(-len(rows) // MAX_COMPARED)]
+        columns = {name: Target.from_kind(kind).columns for name, kind in self.kinds_.items()}
+        # Rounded, so that another order of the same sums does not change a weight.
+        return {name: round(share, 3) for name, share in predictability(prepared.batch(some), columns).items()}
+
     def _build(self) -> None:
         """Make the method's networks; initial weights follow from the seed."""
         for part in ("encoder", "decoder"):
@@ -229,8 +239,11 @@ class Autoencoder:
         torch.manual_seed(self.training.seed)
         try:
             encoder, decoder = self.encoder or {}, self.decoder or {}
+            told = self.made_.get("predictability", {})
             modalities = {
-                name: Modality.from_kind(kind, self.examples_[name], self.width, encoder.get(name), decoder.get(name))
+                name: Modality.from_kind(
+                    kind, self.examples_[name], self.width, encoder.get(name), decoder.get(name), told.get(name)
+                )
                 for name, kind in self.kinds_.items()
             }
             self.method_ = build_method(self.method, modalities, latent_dim=self.latent_dim, options=self.options)

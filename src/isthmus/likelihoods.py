@@ -244,8 +244,56 @@ class Tokens(Likelihood):
         return self._cut((self.logits + noise.gumbel(name, *self.logits.shape, like=self.logits)).argmax(dim=-1))
 
     def _cut(self, ids: Tensor) -> Masked:
-        ends = (ids == self.end).long()
-        return Masked(ids, (ends.cumsum(dim=1) - ends) == 0)
+        return Masked(ids, self.until_end(ids, self.end))
+
+    @staticmethod
+    def until_end(ids: Tensor, end: int) -> Tensor:
+        """Bool, shaped as `ids (..., T)`: what stands before the first end token, and that token."""
+        ends = (ids == end).long()
+        return (ends.cumsum(dim=-1) - ends) == 0
+
+
+@dataclass(frozen=True)
+class TokensMixture(Likelihood):
+    r"""One of `K` ways to say it, chosen for the whole sequence: `logits (R, K, T, V)`, `log_weight (R, K)`.
+
+    .. math:: \log p(x) = \log \sum_k w_k \prod_t p_k(x_t)
+
+    Tokens that are independent given the code mix up the ways in which one thing can be said, such as two languages;
+    whole-sequence alternatives do not (Shen et al. 2019, "Mixture models for diverse machine translation",
+    arXiv:1902.07816, eq. 1). Targets are as those of `Tokens`. The mode is the likeliest of the alternatives' modes.
+    """
+
+    logits: Tensor
+    log_weight: Tensor
+    end: int
+
+    def log_prob(self, target: Values) -> Tensor:
+        assert isinstance(target, Masked)
+        rows, count, length = self.logits.shape[:3]
+        wide = Masked(target.value.repeat_interleave(count, dim=0), target.mask.repeat_interleave(count, dim=0))
+        each = Tokens(self.logits.reshape(rows * count, length, -1), self.end).log_prob(wide)
+        return torch.logsumexp(self.log_weight + each.view(rows, count), dim=1)
+
+    @property
+    def mean(self) -> Masked:
+        return self.mode
+
+    @property
+    def mode(self) -> Masked:
+        nats, ids = self.logits.log_softmax(dim=-1).max(dim=-1)  # (R, K, T)
+        there = Tokens.until_end(ids, self.end)
+        return self._chosen(ids, there, self.log_weight + (nats * there).sum(dim=2))
+
+    def sample(self, noise: Noise, name: str) -> Masked:
+        ids = (self.logits + noise.gumbel(name, *self.logits.shape, like=self.logits)).argmax(dim=-1)
+        choice = noise.gumbel(f"{name}/alternative", *self.log_weight.shape, like=self.log_weight)
+        return self._chosen(ids, Tokens.until_end(ids, self.end), self.log_weight + choice)
+
+    def _chosen(self, ids: Tensor, there: Tensor, score: Tensor) -> Masked:
+        """The row's alternative of highest score."""
+        row, best = torch.arange(len(ids), device=ids.device), score.argmax(dim=1)
+        return Masked(ids[row, best], there[row, best])
 
 
 @dataclass(frozen=True)
@@ -345,6 +393,18 @@ class TokensHead(LikelihoodHead):
     def forward(self, parameters: Tensor | tuple[Tensor, ...]) -> Tokens:
         assert isinstance(parameters, Tensor)
         return Tokens(parameters, self.end)
+
+
+class TokensMixtureHead(LikelihoodHead):
+    """`parameters` is `(logits (R, K, T, V), weights (R, K))`, weights as logits; `end` is the id of the end token."""
+
+    def __init__(self, end: int):
+        super().__init__()
+        self.end = end
+
+    def forward(self, parameters: Tensor | tuple[Tensor, ...]) -> TokensMixture:
+        logits, weights = parameters
+        return TokensMixture(logits, weights.log_softmax(dim=1), self.end)
 
 
 class SequenceHead(LikelihoodHead):

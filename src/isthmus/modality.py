@@ -26,6 +26,8 @@ class Modality:
         example: One or two normalised rows; widths are found by one dry run on them.
         num_dimensions: Data dimensions of one event.
         corrupt: What encoders see in training in place of the values; None shows them as they are.
+        predictability: The share of it that the other modalities tell, 0 to 1, for `balance="predictable"`; None where
+            nobody measured it.
     """
 
     encoder: Callable[[], nn.Module]
@@ -34,6 +36,7 @@ class Modality:
     example: Values
     num_dimensions: int
     corrupt: Callable[[Values, Callable[..., Tensor]], Values] | None = None
+    predictability: float | None = None
 
     @classmethod
     def from_kind(
@@ -43,6 +46,7 @@ class Modality:
         width: int,
         encoder: nn.Module | None = None,
         decoder: nn.Module | None = None,
+        predictability: float | None = None,
     ) -> Modality:
         """A modality of a fitted kind, with any module of the caller's own in place of the kind's network."""
         return cls(
@@ -52,4 +56,5 @@ class Modality:
             example=example,
             num_dimensions=kind.num_dimensions,
             corrupt=kind.corrupt,
+            predictability=predictability,
         )

@@ -32,7 +32,11 @@ from isthmus.suggest import nearest
 MAX_LOG_SCALE = 6.0
 
 # The power of (mean dimensions / own dimensions) that weighs a modality's reconstruction.
-BALANCES = {"nats": 0.0, "per_root_dimension": 0.5, "per_dimension": 1.0}
+BALANCES = {"nats": 0.0, "predictable": 0.5, "per_root_dimension": 0.5, "per_dimension": 1.0}
+# balance="predictable": the weight by root of dimensions is taken in full where the others tell a tenth of a modality
+# or more, in proportion where they tell less, but never less than a twentieth of it, so that every modality has a place
+# in the code. Where nothing tells of anything, all count alike. docs/methods.md has the figures.
+PREDICTABLE, LEAST_WEIGHT, NOISE = 0.1, 0.05, 0.01
 
 
 class Evidence(ABC):
@@ -162,7 +166,8 @@ class MultimodalAutoencoder(nn.Module):
         share: "trunk" sends every modality's features through common layers; None keeps encoders apart.
         balance: What a nat of each modality's reconstruction weighs in the loss: "nats" counts all alike,
             "per_dimension" divides by a modality's dimensions (and multiplies by the mean number, so that the sum
-            keeps its size), "per_root_dimension" by their root, a mapping gives weights by name.
+            keeps its size), "per_root_dimension" by their root; "predictable" does so too, and counts modalities less
+            of which the others tell little, as `Modality.predictability` says; a mapping gives weights by name.
         max_decode_rows: More rows than this are decoded in parts, which are computed again in the backward pass:
             memory is then bounded for any number of draws and sources.
 
@@ -193,7 +198,11 @@ class MultimodalAutoencoder(nn.Module):
         self.decoders = nn.ModuleDict({name: modality.decoder(latent_dim) for name, modality in modalities.items()})
         self.likelihoods = nn.ModuleDict({name: modality.likelihood() for name, modality in modalities.items()})
         self.corruptions = {name: modality.corrupt for name, modality in modalities.items()}
-        self.weights = balance_weights(balance, {name: m.num_dimensions for name, m in modalities.items()})
+        self.weights = balance_weights(
+            balance,
+            {name: modality.num_dimensions for name, modality in modalities.items()},
+            {name: modality.predictability for name, modality in modalities.items()},
+        )
         self.trunk: SharedTrunk | None = None
         widths = {name: self._dry_run(name, modality) for name, modality in modalities.items()}
         if share == "trunk":
@@ -432,8 +441,18 @@ def pool(features: Tensor | Masked) -> Tensor:
     return features.mean(dim=1) if features.dim() == 3 else features
 
 
-def balance_weights(balance: str | Mapping[str, float], num_dimensions: Mapping[str, int]) -> dict[str, float]:
-    """The weight of each modality's reconstruction in the loss."""
+def balance_weights(
+    balance: str | Mapping[str, float],
+    num_dimensions: Mapping[str, int],
+    predictability: Mapping[str, float | None] | None = None,
+) -> dict[str, float]:
+    """The weight of each modality's reconstruction in the loss.
+
+    Args:
+        balance: As in `MultimodalAutoencoder`.
+        num_dimensions: By modality.
+        predictability: By modality, from 0 to 1; None where it was not measured, which counts in full.
+    """
     if isinstance(balance, Mapping):
         for name in balance:
             if name not in num_dimensions:
@@ -445,7 +464,15 @@ def balance_weights(balance: str | Mapping[str, float], num_dimensions: Mapping[
             f"{nearest(balance, BALANCES)}"
         )
     mean = sum(num_dimensions.values()) / len(num_dimensions)
-    return {name: (mean / size) ** BALANCES[balance] for name, size in num_dimensions.items()}
+    weights = {name: (mean / size) ** BALANCES[balance] for name, size in num_dimensions.items()}
+    if balance != "predictable":
+        return weights
+    told = {name: PREDICTABLE if share is None else share for name, share in (predictability or {}).items()}
+    most = max(told.values(), default=0.0)
+    if most < NOISE:
+        return weights
+    full = min(PREDICTABLE, most)
+    return {name: weight * min(1.0, max(LEAST_WEIGHT, told[name] / full)) for name, weight in weights.items()}
 
 
 def num_parameters(modules: Iterable[nn.Module]) -> int:

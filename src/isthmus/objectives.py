@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -241,17 +241,30 @@ class TotalCorrelation(Objective):
     MVTCAE (Hwang et al. 2021, NeurIPS, "Multi-view representation learning via total correlation objective", eq. 8).
     `M` is the number of modalities that an item has. The `bound` reported is the ELBO of the same posterior: the
     objective itself is not one.
+
+    Args:
+        alpha: Between 0 and 1.
+        beta: Weight of the divergences.
+        warmup: Share of training over which beta grows from zero.
+        dropout: Probability, in training, that an item's reconstruction is scored at the mean code of a random subset
+            of what it has, in place of a draw from the posterior of all. Not in the paper: decoders otherwise never see
+            a code of fewer modalities than an item has, and an expert that the others stand in for learns little of its
+            own. It is the mean that is decoded, as an expert whose draws must reconstruct what it cannot know loses its
+            spread: on digits, pictures drawn from captions then had 0.06 of the real variance within a class.
     """
 
     alpha: float = 5 / 6
     beta: float = 1.0
     warmup: float = 0.0
+    dropout: float = 0.0
 
     def __call__(self, model: MultimodalAutoencoder, batch: Batch, step: Step) -> Terms:
         evidence = model.evidence(batch, step.noise)
         posterior = evidence.posterior()
         assert isinstance(evidence, ExpertEvidence) and isinstance(posterior, Mixture)
         draws = posterior.rsample(1, step.noise)
+        if self.dropout and model.training:
+            draws = self._with_means(draws, evidence, step.noise)
         terms, plain, weighted = reconstruction_terms(model, draws, batch)
         to_prior = posterior.kl(model.prior)
         to_experts = divergence_to_experts(posterior, evidence)  # (M, B)
@@ -264,6 +277,14 @@ class TotalCorrelation(Objective):
             - (count - self.alpha) / count * weighted,
             bound=plain - to_prior,
         )
+
+    def _with_means(self, draws: Draws, evidence: Evidence, noise: Noise) -> Draws:
+        """The draws, for some items the mean code of a random subset of what they have."""
+        present = evidence.present
+        like = torch.empty(0, device=present.device)
+        chosen = noise.uniform("dropout/item", present.shape[1], like=like) < self.dropout
+        mean = evidence.posterior(random_subsets(present, 1, noise, "dropout")[0]).mean
+        return replace(draws, z=torch.where(chosen[:, None], mean, draws.z))
 
 
 def divergence_to_experts(posterior: Mixture, evidence: ExpertEvidence) -> Tensor:

@@ -173,10 +173,19 @@ def _intention(model: Any, prepared: Prepared) -> str:
 
     items, training = model.made_["items"], model.training
     epochs = training.epochs or default_epochs(items["train"], training.batch_size)
-    return (
+    return _told(model) + (
         f"Training {model.method} on {count(items['train'], 'item')} for up to {count(epochs, 'epoch')}; "
         f"{items['validation']:,} to stop by, {items['test']:,} kept for testing."
     )
+
+
+def _told(model: Any) -> str:
+    """What the modalities tell of one another, in one line; nothing where there is one alone."""
+    told = model.made_["predictability"]
+    if len(told) < 2:
+        return ""
+    shares = ", ".join(f"{name} {share:.0%}" for name, share in told.items())
+    return f"Of what varies in each modality, a linear look at the others tells: {shares}.\n"
 
 
 def _closing(run: Run, made: Mapping[str, Any]) -> str:

@@ -144,6 +144,43 @@ class SequenceDecoder(nn.Module):
         return steps.unflatten(2, (-1, self.num_outputs)).flatten(1, 2)[:, : self.num_steps]
 
 
+class AlternativesDecoder(nn.Module):
+    """`K` ways to decode a whole sequence: `z (R, width)` -> `(R, K, T, num_outputs)` and logits of the ways `(R, K)`.
+
+    The alternatives differ in what they make of the code and share all later layers.
+
+    Args:
+        width: Of the code.
+        num_steps: Longest sequence `T`.
+        num_outputs: Of each step.
+        num_alternatives: `K`.
+        num_features: Of a step inside.
+        num_hidden: Of the code's first layer.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        num_steps: int,
+        num_outputs: int,
+        num_alternatives: int,
+        num_features: int = 96,
+        num_hidden: int = 256,
+    ):
+        super().__init__()
+        self.inner = (num_alternatives, num_steps, num_features)
+        self.hidden = nn.Sequential(nn.Linear(width, num_hidden), nn.LayerNorm(num_hidden), nn.SiLU())
+        self.steps = nn.Linear(num_hidden, num_alternatives * num_steps * num_features)
+        self.layers = TimeConvolution(num_features, num_features)
+        self.output = nn.Linear(num_features, num_outputs)
+        self.weights = nn.Linear(num_hidden, num_alternatives)
+
+    def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        hidden = self.hidden(z)
+        steps = self.layers(self.steps(hidden).view(-1, *self.inner[1:]))
+        return self.output(steps).unflatten(0, (len(z), self.inner[0])), self.weights(hidden)
+
+
 class LengthDecoder(nn.Module):
     """Any sequence decoder, and a distribution over how long the sequence is.
 

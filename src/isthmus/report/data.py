@@ -41,6 +41,7 @@ class Gaps:
 def columns_section(material: Material) -> dict[str, Any]:
     """The table of columns, the modalities they make, and how the items were split."""
     described = material.prepared.describe()
+    told = material.model.made_.get("predictability", {}) if len(material.model.kinds_) > 1 else {}
     # A group of columns has one description; said once, it is easier to read.
     modalities = [
         {
@@ -49,6 +50,7 @@ def columns_section(material: Material) -> dict[str, Any]:
             "kind": kind.name,
             "columns": listed(material.model.schema_.modalities[name].columns),
             "shape": kind.describe(),
+            "told": percent(told[name]) if name in told else "",
         }
         for number, (name, kind) in enumerate(material.model.kinds_.items())
     ]
@@ -57,6 +59,7 @@ def columns_section(material: Material) -> dict[str, Any]:
         "columns": [{**row, "missing": percent(row["missing"])} for row in described[:MAX_COLUMNS]],
         "num_columns": len(described),
         "modalities": modalities,
+        "any_told": bool(told),
         "splits": {name: f"{number:,}" for name, number in splits.items()},
     }
 

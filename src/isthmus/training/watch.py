@@ -50,25 +50,35 @@ def gains(model: MultimodalAutoencoder, batch: Batch) -> dict[tuple[str, str], t
 
 
 def collapse_warnings(method: Method, batch: Batch) -> list[str]:
-    """A sentence for each collapse, with the cure; none if every route does better than its shuffled control.
+    """A sentence for each modality that collapsed and one for the routes that did, with the cures; none if every route
+    does better than its shuffled control.
 
     A route counts as collapsed when its gain is within two standard errors of zero.
     """
     collapsed = [pair for pair, (gain, error, _) in gains(method.model, batch).items() if not gain > 2 * error]
     lost = [source for source, target in collapsed if source == target]
+    missed: dict[str, list[str]] = {}
+    for source, target in collapsed:
+        if source not in lost and target not in lost:
+            missed.setdefault(target, []).append(source)
     cures = "; ".join(_cures(method))
     warnings = [
         f"'{name}' has collapsed: it is reconstructed no better from its own code than from that of a shuffled "
         f"'{name}', so the code says nothing of it. Try: {cures}."
         for name in lost
     ]
-    for source, target in collapsed:
-        if source not in lost and target not in lost:
-            warnings.append(
-                f"'{source}' does not reach '{target}': its translations score no better than from a shuffled "
-                f"'{source}'. If the two have something in common, try: {cures}."
-            )
+    if missed:
+        routes = "; ".join(f"{_listed(sources)} to '{target}'" for target, sources in missed.items())
+        warnings.append(
+            f"These translations score no better than from a shuffled source: {routes}. Modalities with nothing in "
+            f"common cannot do better. If these have something in common, try: {cures}."
+        )
     return warnings
+
+
+def _listed(names: list[str]) -> str:
+    quoted = [f"'{name}'" for name in names]
+    return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} or {quoted[-1]}"
 
 
 def _code_from(evidence: Evidence, source: int) -> Tensor:

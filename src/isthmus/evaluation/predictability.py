@@ -1,0 +1,116 @@
+"""How much of each modality the others tell, before anything is trained: what a shared code can be about.
+
+Shapes: `N` items, `F` features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from isthmus.batch import Batch, Masked
+from isthmus.evaluation.features import ColumnLike, FlatFeatures, TableRows, flat_features
+from isthmus.evaluation.floors import PCA, Ridge, Scaling
+
+NUM_FOLDS = 4
+FEWEST_ITEMS = 20  # fewer items than this say nothing
+VIEW_WIDTH = 256  # components of a modality
+SOURCES_WIDTH = 768  # components of all that tell together
+
+
+@dataclass(frozen=True)
+class View:
+    """Features of something, `(N, F)`, of total variance one and zero in its gaps; `present`, bool `(N,)`."""
+
+    feature: np.ndarray
+    present: np.ndarray
+
+    @classmethod
+    def of(cls, plain: np.ndarray, present: np.ndarray, same_unit: bool = False) -> View:
+        """From plain features of the items that are there, reduced to principal components."""
+        scaled = Scaling.fit(plain, same_unit)(plain)
+        reduced = PCA.fit(scaled, VIEW_WIDTH)(scaled)
+        full = np.zeros((len(present), reduced.shape[1]))
+        full[present] = reduced / np.sqrt(max(float(reduced.var(axis=0).sum()), 1e-12))
+        return cls(full, present)
+
+
+def predictability(batch: Batch, columns: Mapping[str, Sequence[ColumnLike]] | None = None) -> dict[str, float]:
+    """The share of each modality's variance that ridge regression finds in the others, on items it was not fitted to.
+
+    Pictures are pooled to 16x16 pixels, tokens counted, sounds and series put on a common clock
+    (`features.flat_features`), and all are reduced to principal components. Of the regressions from each other modality
+    alone and from all together, the best counts. A table is many small modalities: its columns tell one another too,
+    and the mean over columns is its share.
+
+    Args:
+        batch: Normalised values, of training items.
+        columns: Of the modalities that are tables, by name.
+
+    Returns:
+        By name, from 0 (noise to the others, or nothing to compare with) to 1.
+    """
+    columns = columns or {}
+    views = {name: _view(batch, name, columns.get(name, ())) for name in batch if bool(batch.present[name].any())}
+    shares = dict.fromkeys(batch, 0.0)
+    for name, view in views.items():
+        others = [other for label, other in views.items() if label != name]
+        values = batch.values[name]
+        if isinstance(values, Masked) and values.value.dim() == 2 and values.value.is_floating_point():
+            shares[name] = _of_table(values, columns.get(name, ()), view.present, others)
+        else:
+            together = [others] if len(others) > 1 else []
+            shares[name] = max(
+                (explained(told_by, view) for told_by in [*([o] for o in others), *together]), default=0.0
+            )
+    return shares
+
+
+def explained(sources: Sequence[View], target: View) -> float:
+    """The share of the target's variance that ridge regression from the sources explains across folds, at least 0.
+
+    Counted are items that have the target and one of the sources.
+    """
+    sources = [view for view in sources if view.feature.shape[1]]  # a constant has no components
+    if not sources:
+        return 0.0
+    rows = (target.present & np.logical_or.reduce([view.present for view in sources])).nonzero()[0]
+    if len(rows) < FEWEST_ITEMS:
+        return 0.0
+    width = SOURCES_WIDTH // len(sources) or 1
+    x, y = np.concatenate([view.feature[rows, :width] for view in sources], axis=1), target.feature[rows]
+    fold = np.arange(len(rows)) % NUM_FOLDS
+    error = total = 0.0
+    for held in range(NUM_FOLDS):
+        inner, outer = fold != held, fold == held
+        error += float(((Ridge.fit(x[inner], y[inner])(x[outer]) - y[outer]) ** 2).sum())
+        total += float(((y[inner].mean(axis=0) - y[outer]) ** 2).sum())
+    return max(0.0, 1 - error / total) if total > 0 else 0.0
+
+
+def _view(batch: Batch, name: str, columns: Sequence[ColumnLike]) -> View:
+    features: FlatFeatures = flat_features(batch.values[name], columns)
+    return View.of(features(batch.values[name]), batch.present[name].cpu().numpy(), features.same_unit)
+
+
+def _of_table(values: Masked, columns: Sequence[ColumnLike], present: np.ndarray, others: Sequence[View]) -> float:
+    rows, num_columns = present.nonzero()[0], values.value.shape[1]
+    shares = []
+    for column in range(num_columns):
+        there = values.mask[:, column].cpu().numpy()
+        known = np.zeros_like(present)
+        known[rows[there]] = True
+        one = _columns(values, columns, [column])
+        rest = [other for other in range(num_columns) if other != column]
+        beside = [View.of(_columns(values, columns, rest), present)] if rest else []
+        target = View.of(one[there], known) if there.any() else View(np.zeros((len(present), 1)), known)
+        shares.append(max(explained([*beside, *others], target), explained(beside, target)))
+    return float(np.mean(shares))
+
+
+def _columns(values: Masked, columns: Sequence[ColumnLike], kept: Sequence[int]) -> np.ndarray:
+    """Some columns of a table as features."""
+    part = Masked(values.value[:, list(kept)], values.mask[:, list(kept)])
+    return TableRows(part, [columns[c] for c in kept] if columns else ()).encode(part)
