@@ -214,7 +214,9 @@ class Autoencoder:
             "warnings": self.history_.warnings,
         }
         if self.method_.sampler == "mixture":
-            density = CodeDensity.fit(self.history_.codes, self.history_.spread, self.training.seed)
+            rows = prepared.rows("train")
+            observed = torch.stack([prepared.store.present(name)[rows] for name in self.kinds_]).sum(dim=0)
+            density = CodeDensity.fit(self.history_.codes, observed, self.training.seed)
             self.model.density = density.to(self.model.device)
         return self
 

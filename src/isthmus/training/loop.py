@@ -35,7 +35,6 @@ class History:
     Args:
         rows: As in `metrics.csv`: one per epoch and split.
         codes: `(N, D)` of the training items, in the order of `splits["train"]`.
-        spread: `(N, D)`, their standard deviations, or None where the method has none.
         warnings: Modalities that collapsed, in words, with the cure.
         best_epoch: Whose weights the model has, counted from 1; None without patience or without
             a validation split: the last one's.
@@ -45,7 +44,6 @@ class History:
 
     rows: list[Row]
     codes: Tensor
-    spread: Tensor | None
     warnings: list[str]
     best_epoch: int | None
     num_epochs: int
@@ -101,28 +99,25 @@ def train(
         with torch.random.fork_rng(range(torch.cuda.device_count())):
             ended = _alone(run, fabric) if config.devices == 1 else _together(run, fabric)
         model = method.model.to(fabric.device).eval()
-        codes, spread = encode(model, store, normalise, splits["train"])
+        codes = encode(model, store, normalise, splits["train"])
         some = torch.stack([store.present(name) for name in store.modalities]).any(dim=0)[splits["train"]]
         if some.any():
             model.inference.finish(codes[some].to(model.device))
         if not some.all():  # what an item without anything gets may just have been learnt
-            codes, spread = encode(model, store, normalise, splits["train"])
+            codes = encode(model, store, normalise, splits["train"])
         watched = splits["validation"] if len(splits.get("validation", ())) else splits["train"]
         warnings = collapse_warnings(method, ready(model, store.batch(watched[:MAX_ITEMS]), normalise))
     finally:
         method.model.to(home)
     position = ended.position
-    return History(ended.rows, codes, spread, warnings, position.best_epoch, position.num_epochs, position.seconds)
+    return History(ended.rows, codes, warnings, position.best_epoch, position.num_epochs, position.seconds)
 
 
 @torch.no_grad()
-def encode(
-    model: MultimodalAutoencoder, store: Store, normalise: Normalise, rows: Tensor
-) -> tuple[Tensor, Tensor | None]:
-    """Codes `(B, D)` of the items `rows` and their spread, where the method has one, on the CPU."""
-    posteriors = [model.encode(ready(model, store.batch(part), normalise)) for part in rows.split(CHUNK)]
-    spreads = [posterior.spread.cpu() for posterior in posteriors if posterior.spread is not None]
-    return torch.cat([posterior.mean.cpu() for posterior in posteriors]), torch.cat(spreads) if spreads else None
+def encode(model: MultimodalAutoencoder, store: Store, normalise: Normalise, rows: Tensor) -> Tensor:
+    """Mean codes `(B, D)` of the items `rows`, on the CPU."""
+    parts = rows.split(CHUNK)
+    return torch.cat([model.encode(ready(model, store.batch(part), normalise)).mean.cpu() for part in parts])
 
 
 def _alone(run: Run, fabric: Fabric) -> Ended:
