@@ -258,15 +258,17 @@ def test_noise_to_the_others_counts_little():
 
     def shares(**told):
         weights = balance_weights("predictable", sizes, {**dict.fromkeys(sizes), **told})
-        return {name: weight / root[name] for name, weight in weights.items()}
+        # Over all dimensions, the weights keep their sum, as they do per dimension.
+        assert sum(weights[name] * size for name, size in sizes.items()) == pytest.approx(sum(sizes.values()))
+        return {name: weight / root[name] * root["image"] / weights["image"] for name, weight in weights.items()}
 
     found = shares(image=0.4, sound=0.06, words=0.0)
     assert found == pytest.approx({"image": 1.0, "sound": 0.6, "words": 0.05, "table": 1.0})
     # Where the best is told less than a tenth, it counts in full; where nothing is told of anything, all count alike.
     weak = shares(image=0.05, sound=0.02, words=0.0, table=0.05)
     assert weak == pytest.approx({"image": 1.0, "sound": 0.4, "words": 0.05, "table": 1.0})
-    assert balance_weights("predictable", sizes, dict.fromkeys(sizes, 0.004)) == root
-    assert balance_weights("predictable", sizes) == root
+    assert shares(**dict.fromkeys(sizes, 0.004)) == pytest.approx(dict.fromkeys(sizes, 1.0))
+    assert shares() == pytest.approx(dict.fromkeys(sizes, 1.0))
 
 
 # --- modules of one's own -------------------------------------------------------------------------------------------

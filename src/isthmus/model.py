@@ -35,7 +35,8 @@ MAX_LOG_SCALE = 6.0
 BALANCES = {"nats": 0.0, "predictable": 0.5, "per_root_dimension": 0.5, "per_dimension": 1.0}
 # balance="predictable": the weight by root of dimensions is taken in full where the others tell a tenth of a modality
 # or more, in proportion where they tell less, but never less than a twentieth of it, so that every modality has a place
-# in the code. Where nothing tells of anything, all count alike. docs/methods.md has the figures.
+# in the code; what some lose the others gain. Where nothing tells of anything, all count alike. docs/methods.md has the
+# figures.
 PREDICTABLE, LEAST_WEIGHT, NOISE = 0.1, 0.05, 0.01
 
 
@@ -468,11 +469,12 @@ def balance_weights(
     if balance != "predictable":
         return weights
     told = {name: PREDICTABLE if share is None else share for name, share in (predictability or {}).items()}
-    most = max(told.values(), default=0.0)
-    if most < NOISE:
-        return weights
-    full = min(PREDICTABLE, most)
-    return {name: weight * min(1.0, max(LEAST_WEIGHT, told[name] / full)) for name, weight in weights.items()}
+    full = min(PREDICTABLE, max(told.values(), default=0.0))
+    if full >= NOISE:
+        weights = {name: weight * min(1.0, max(LEAST_WEIGHT, told[name] / full)) for name, weight in weights.items()}
+    # What some lose the others gain, so that a divergence weighs as much against the whole as it did.
+    sizes = sum(num_dimensions.values()), sum(weights[name] * size for name, size in num_dimensions.items())
+    return {name: weight * sizes[0] / sizes[1] for name, weight in weights.items()}
 
 
 def num_parameters(modules: Iterable[nn.Module]) -> int:
