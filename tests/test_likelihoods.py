@@ -28,7 +28,6 @@ from isthmus.likelihoods import (
     Tokens,
     TokensHead,
     TokensMixture,
-    TokensMixtureHead,
     scale_module,
 )
 from isthmus.noise import Noise
@@ -181,10 +180,10 @@ def test_a_mixture_of_token_sequences_is_a_sum_over_whole_sequences():
     logits, weights = _random(3, 2, 6, 5), torch.tensor([[0.3, -1.0], [0.0, 0.0], [2.0, 1.0]])
     target = Masked(torch.tensor([[1, 3, 2, 0], [2, 0, 0, 0], [1, 1, 1, 2]]), _lengths([3, 1, 4], 4))
     each = torch.stack([Tokens(logits[:, k], END).log_prob(target) for k in range(2)], dim=1).exp()
-    mixture = TokensMixtureHead(END)((logits, weights))
+    mixture = TokensHead(END)((logits, weights))
     assert_close(mixture.log_prob(target), (weights.softmax(dim=1) * each).sum(dim=1).log())
     # One alternative is no mixture.
-    alone = TokensMixtureHead(END)((logits[:, :1], weights[:, :1]))
+    alone = TokensHead(END)((logits[:, :1], weights[:, :1]))
     assert_close(alone.log_prob(target), Tokens(logits[:, 0], END).log_prob(target))
     assert torch.equal(alone.mode.value, Tokens(logits[:, 0], END).mode.value)
 

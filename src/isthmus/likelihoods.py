@@ -384,25 +384,17 @@ class CategoricalHead(LikelihoodHead):
 
 
 class TokensHead(LikelihoodHead):
-    """`parameters` is `logits (R, T, V)`; `end` is the id of the end token."""
+    """`parameters` is `logits (R, T, V)`, or `(logits (R, K, T, V), weights (R, K))` for `K` ways to say it, weights as
+    logits; `end` is the id of the end token.
+    """
 
     def __init__(self, end: int):
         super().__init__()
         self.end = end
 
-    def forward(self, parameters: Tensor | tuple[Tensor, ...]) -> Tokens:
-        assert isinstance(parameters, Tensor)
-        return Tokens(parameters, self.end)
-
-
-class TokensMixtureHead(LikelihoodHead):
-    """`parameters` is `(logits (R, K, T, V), weights (R, K))`, weights as logits; `end` is the id of the end token."""
-
-    def __init__(self, end: int):
-        super().__init__()
-        self.end = end
-
-    def forward(self, parameters: Tensor | tuple[Tensor, ...]) -> TokensMixture:
+    def forward(self, parameters: Tensor | tuple[Tensor, ...]) -> Tokens | TokensMixture:
+        if isinstance(parameters, Tensor):
+            return Tokens(parameters, self.end)
         logits, weights = parameters
         return TokensMixture(logits, weights.log_softmax(dim=1), self.end)
 

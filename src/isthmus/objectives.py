@@ -240,7 +240,8 @@ class TotalCorrelation(Objective):
 
     MVTCAE (Hwang et al. 2021, NeurIPS, "Multi-view representation learning via total correlation objective", eq. 8).
     `M` is the number of modalities that an item has. The `bound` reported is the ELBO of the same posterior: the
-    objective itself is not one.
+    objective itself is not one. With `dropout` that holds in eval mode, as in validation: in training some
+    reconstructions are those of other codes.
 
     Args:
         alpha: Between 0 and 1.

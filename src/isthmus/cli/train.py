@@ -173,9 +173,10 @@ def _intention(model: Any, prepared: Prepared) -> str:
 
     items, training = model.made_["items"], model.training
     epochs = training.epochs or default_epochs(items["train"], training.batch_size)
+    up_to, use = ("up to ", "stop") if training.patience else ("", "watch it")
     return _told(model) + (
-        f"Training {model.method} on {count(items['train'], 'item')} for up to {count(epochs, 'epoch')}; "
-        f"{items['validation']:,} to stop by, {items['test']:,} kept for testing."
+        f"Training {model.method} on {count(items['train'], 'item')} for {up_to}{count(epochs, 'epoch')}; "
+        f"{items['validation']:,} to {use} by, {items['test']:,} kept for testing."
     )
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 # Covariances up to this width are diagonalised; wider data through the Gram matrix of as many rows.
 MAX_WIDTH = 1024
+VIEW_WIDTH = 256  # components that stand for a modality's plain features
 PENALTIES = np.logspace(-4, 3, 15)
 
 
@@ -64,6 +65,22 @@ class PCA:
 
     def inverse(self, code: np.ndarray) -> np.ndarray:
         return self.mean + code @ self.axes.T
+
+
+@dataclass(frozen=True)
+class Components:
+    """Principal components, on one scale by which the total variance of the fitted rows is one."""
+
+    pca: PCA
+    size: float
+
+    @classmethod
+    def fit(cls, x: np.ndarray, num_components: int) -> Components:
+        pca = PCA.fit(x, num_components)
+        return cls(pca, float(np.sqrt(max(float(pca(x).var(axis=0).sum()), 1e-12))))
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        return self.pca(x) / self.size
 
 
 @dataclass(frozen=True)

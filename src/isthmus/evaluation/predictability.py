@@ -11,12 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from isthmus.batch import Batch, Masked
-from isthmus.evaluation.features import ColumnLike, FlatFeatures, TableRows, flat_features
-from isthmus.evaluation.floors import PCA, Ridge, Scaling
+from isthmus.evaluation.features import ColumnLike, TableRows, flat_features
+from isthmus.evaluation.floors import VIEW_WIDTH, Components, Ridge, Scaling
 
 NUM_FOLDS = 4
 FEWEST_ITEMS = 20  # fewer items than this say nothing
-VIEW_WIDTH = 256  # components of a modality
 SOURCES_WIDTH = 768  # components of all that tell together
 
 
@@ -31,9 +30,9 @@ class View:
     def of(cls, plain: np.ndarray, present: np.ndarray, same_unit: bool = False) -> View:
         """From plain features of the items that are there, reduced to principal components."""
         scaled = Scaling.fit(plain, same_unit)(plain)
-        reduced = PCA.fit(scaled, VIEW_WIDTH)(scaled)
+        reduced = Components.fit(scaled, VIEW_WIDTH)(scaled)
         full = np.zeros((len(present), reduced.shape[1]))
-        full[present] = reduced / np.sqrt(max(float(reduced.var(axis=0).sum()), 1e-12))
+        full[present] = reduced
         return cls(full, present)
 
 
@@ -53,18 +52,20 @@ def predictability(batch: Batch, columns: Mapping[str, Sequence[ColumnLike]] | N
         By name, from 0 (noise to the others, or nothing to compare with) to 1.
     """
     columns = columns or {}
-    views = {name: _view(batch, name, columns.get(name, ())) for name in batch if bool(batch.present[name].any())}
+    there = [name for name in batch if bool(batch.present[name].any())]
+    features = {name: flat_features(batch.values[name], columns.get(name, ())) for name in there}
+    views = {
+        name: View.of(plain(batch.values[name]), batch.present[name].cpu().numpy(), plain.same_unit)
+        for name, plain in features.items()
+    }
     shares = dict.fromkeys(batch, 0.0)
     for name, view in views.items():
         others = [other for label, other in views.items() if label != name]
         values = batch.values[name]
-        if isinstance(values, Masked) and values.value.dim() == 2 and values.value.is_floating_point():
+        if isinstance(features[name], TableRows) and isinstance(values, Masked):
             shares[name] = _of_table(values, columns.get(name, ()), view.present, others)
         else:
-            together = [others] if len(others) > 1 else []
-            shares[name] = max(
-                (explained(told_by, view) for told_by in [*([o] for o in others), *together]), default=0.0
-            )
+            shares[name] = max(explained(sources, view) for sources in [*([other] for other in others), others])
     return shares
 
 
@@ -88,11 +89,6 @@ def explained(sources: Sequence[View], target: View) -> float:
         error += float(((Ridge.fit(x[inner], y[inner])(x[outer]) - y[outer]) ** 2).sum())
         total += float(((y[inner].mean(axis=0) - y[outer]) ** 2).sum())
     return max(0.0, 1 - error / total) if total > 0 else 0.0
-
-
-def _view(batch: Batch, name: str, columns: Sequence[ColumnLike]) -> View:
-    features: FlatFeatures = flat_features(batch.values[name], columns)
-    return View.of(features(batch.values[name]), batch.present[name].cpu().numpy(), features.same_unit)
 
 
 def _of_table(values: Masked, columns: Sequence[ColumnLike], present: np.ndarray, others: Sequence[View]) -> float:

@@ -11,10 +11,10 @@ from torch import Tensor
 from isthmus.batch import Values
 from isthmus.evaluation import label_scores, retrieval
 from isthmus.evaluation.features import Target
-from isthmus.evaluation.floors import PCA, Ridge, nearest_rows
+from isthmus.evaluation.floors import PCA, VIEW_WIDTH, Ridge, nearest_rows
 from isthmus.evaluation.likelihood import log_evidence, mean_and_error
 from isthmus.evaluation.measures import TableMeasure
-from isthmus.evaluation.study import VIEW_WIDTH, Split, Study
+from isthmus.evaluation.study import Split, Study
 from isthmus.model import MultimodalAutoencoder
 from isthmus.noise import Noise
 

@@ -17,14 +17,13 @@ from isthmus.batch import Batch, Values, take
 from isthmus.evaluation import coherence
 from isthmus.evaluation.codes import Codes, decode, encode
 from isthmus.evaluation.features import Target, flat_features
-from isthmus.evaluation.floors import PCA, Scaling, fill_gaps, joined, nearest_rows
+from isthmus.evaluation.floors import VIEW_WIDTH, Components, Scaling, fill_gaps, joined, nearest_rows
 from isthmus.evaluation.judges import NetworkJudge, WordJudge, train_judge, word_judge
 from isthmus.evaluation.measures import Measure, fit_measure
 from isthmus.model import MultimodalAutoencoder
 from isthmus.suggest import nearest
 
 MAX_CLASSES = 200
-VIEW_WIDTH = 256  # components that stand for a modality's plain features in floors
 # Free text need not name its class in a word; below this share of training texts a network judges it instead.
 WORDS_SUFFICE = 0.95
 
@@ -245,9 +244,8 @@ class Study:
         """Plain features pooled, reduced to `VIEW_WIDTH` components of total variance one; zeros in gaps."""
         plain = self.plain(name, 16)
         there = plain["train"][self.present["train"][name]]
-        pca = PCA.fit(there, VIEW_WIDTH)
-        size = np.sqrt(max(float(pca(there).var(axis=0).sum()), 1e-12))
-        return {part: np.where(self.present[part][name][:, None], pca(plain[part]) / size, 0.0) for part in PARTS}
+        components = Components.fit(there, VIEW_WIDTH)
+        return {part: np.where(self.present[part][name][:, None], components(plain[part]), 0.0) for part in PARTS}
 
     def views(self, part: str, names: Sequence[str]) -> np.ndarray:
         """Views side by side, zeros in gaps."""

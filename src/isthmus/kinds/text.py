@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from isthmus.batch import Masked, Values
 from isthmus.kinds.base import CellError, Kind, register_kind
-from isthmus.likelihoods import TokensMixtureHead
+from isthmus.likelihoods import TokensHead
 from isthmus.networks.recurrent import RecurrentEncoder
 from isthmus.networks.sequence import AlternativesDecoder, ConvolutionalSequenceEncoder, pool, with_steps
 from isthmus.networks.transformer import TransformerEncoder
@@ -36,8 +36,8 @@ MIN_LEARNED_MERGES = 64
 # A parallel decoder settles every token by the code alone; beyond this length that says little about a text.
 MAX_LEARNED_TOKENS = 64
 TOKEN_FEATURES = 64
-# Ways in which a text can be said that a decoder keeps apart, as long as all their logits are no more than this: on
-# 24 tokens out of 1,104, two ways take twice the time of one, 0.2 s for 128 texts.
+# Ways in which a text can be said that a decoder keeps apart, as long as all their logits are no more than this: the
+# time of long texts goes into logits, and each way costs as much again.
 MAX_ALTERNATIVES, MAX_LOGITS = 4, 2**14
 
 
@@ -140,7 +140,7 @@ class TextKind(Kind):
         return AlternativesDecoder(width, self.max_tokens_, num_tokens, num_alternatives)
 
     def likelihood(self) -> nn.Module:
-        return TokensMixtureHead(self.end)
+        return TokensHead(self.end)
 
     @property
     def num_dimensions(self) -> int:
