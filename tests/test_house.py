@@ -39,7 +39,7 @@ LAYERS = (
     ("kinds", "modality"),
     ("model", "objectives"),
     ("methods", "data"),
-    ("training", "evaluation", "testing", "saving"),
+    ("training", "evaluation", "testing", "saving", "imputation"),
     ("estimator", "runs", "items"),
     ("report", "explorer", "service"),
     ("cli",),

@@ -21,8 +21,9 @@ from isthmus import __version__, saving
 from isthmus.batch import Batch, Masked, Values
 from isthmus.data.prepare import Prepared, data_hash, normalise, prepare, prepare_training
 from isthmus.data.schema import Schema
-from isthmus.data.table import Table, read_table
+from isthmus.data.table import read_table
 from isthmus.evaluation import Split, Target, evaluate, predictability
+from isthmus.imputation import Imputed, impute
 from isthmus.kinds.base import Kind
 from isthmus.methods.base import Method, build_method, check_options
 from isthmus.modality import Modality
@@ -54,24 +55,6 @@ class Codes:
     code: np.ndarray
     spread: np.ndarray | None
     observed: np.ndarray
-
-
-@dataclass(frozen=True)
-class Imputed:
-    """A table whose gaps are filled.
-
-    Args:
-        table: The columns of the modalities, gaps filled, all else as it was.
-        filled: By column, bool `(N,)`: which cells were gaps.
-        spread: By column of numbers, `(N,)`: standard deviation over draws where a gap was filled, NaN elsewhere. Empty
-            without draws.
-        draws: By column, for each filled row its draws, in order of rows. Empty without draws.
-    """
-
-    table: Table
-    filled: dict[str, np.ndarray]
-    spread: dict[str, np.ndarray]
-    draws: dict[str, list[list[Any]]]
 
 
 class Autoencoder:
@@ -363,25 +346,7 @@ class Autoencoder:
 
     def impute_prepared(self, prepared: Prepared, *, num_draws: int = 0, seed: int = 0) -> Imputed:
         """As `impute`, of a table that is already read."""
-        table, kinds = prepared.table, self.kinds_
-        gaps = {name: self._gaps(prepared, name) for name in kinds}
-        filled = {name: self._fill(prepared, name, gaps[name], None) for name in kinds}
-        columns: dict[str, list[Any]] = {}
-        masks: dict[str, np.ndarray] = {}
-        spread: dict[str, np.ndarray] = {}
-        draws: dict[str, list[list[Any]]] = {}
-        for name, plan in self.schema_.modalities.items():
-            drawn = [self._fill(prepared, name, gaps[name], Noise(seed + draw)) for draw in range(num_draws)]
-            for column in plan.columns:
-                old = table[column] if column in table.columns else [None] * table.num_rows
-                blank = gaps[name][column]
-                made = dict(zip(np.flatnonzero(blank).tolist(), filled[name][column], strict=True))
-                columns[column] = [made[row] if blank[row] else cell for row, cell in enumerate(old)]
-                masks[column] = blank
-                if num_draws:
-                    draws[column] = [list(cells) for cells in zip(*(d[column] for d in drawn), strict=True)]
-                    spread |= _spread(column, blank, draws[column])
-        return Imputed(table.with_columns(columns), masks, spread, draws)
+        return impute(self.model, prepared, self._batches(prepared), num_draws=num_draws, seed=seed)
 
     def evaluate(
         self,
@@ -558,47 +523,6 @@ class Autoencoder:
         cells = [self.schema_.restore(name, cell) for cell in self.kinds_[name].cells(values)]
         return cells if column is None else [cell[column] for cell in cells]
 
-    def _gaps(self, prepared: Prepared, name: str) -> dict[str, np.ndarray]:
-        """By column of a modality, bool `(N,)`: cells that are blank or could not be read."""
-        absent = ~prepared.store.present(name).numpy()
-        plan = self.schema_.modalities[name]
-        if plan.kind != "table":
-            return {column: absent for column in plan.columns}
-        kind = self.kinds_[name]
-        there = np.zeros((len(absent), len(plan.columns)), dtype=bool)
-        rows = prepared.store.batch(torch.arange(len(absent))).values[name]
-        known = [column for column in plan.columns if column in kind.column_names]  # type: ignore[attr-defined]
-        for column in plan.columns:
-            place = plan.columns.index(column)
-            if column not in known:
-                # A column that training could not use (constant, blank) has nothing to be filled with.
-                there[:, place] = True
-            elif isinstance(rows, Masked):
-                there[~absent, place] = rows.mask[:, kind.column_mask([column])][:, 0].numpy()  # type: ignore[attr-defined]
-        return {column: ~there[:, place] for place, column in enumerate(plan.columns)}
-
-    def _fill(
-        self, prepared: Prepared, name: str, gaps: Mapping[str, np.ndarray], noise: Noise | None
-    ) -> dict[str, list[Any]]:
-        """By column of a modality, made cells for its gaps, in order of rows."""
-        some = np.any(list(gaps.values()), axis=0)
-        cells: list[Any] = []
-        start = 0
-        for chunk, batch in enumerate(self._batches(prepared)):
-            rows = torch.from_numpy(np.flatnonzero(some[start : start + len(batch)])).to(batch.device)
-            start += len(batch)
-            if not len(rows):
-                continue
-            own = None if noise is None else Noise(noise.seed, chunk)
-            z = self.model.codes(self.model.encode(batch), own)[rows]
-            cells += self._cells(name, None, self.model.event(name, z, own, sample=own is not None))
-        made = dict(zip(np.flatnonzero(some).tolist(), cells, strict=True))
-        single = self.schema_.modalities[name].kind != "table"
-        return {
-            column: [made[row] if single else made[row][column] for row in np.flatnonzero(blank).tolist()]
-            for column, blank in gaps.items()
-        }
-
 
 def load(
     path: str | os.PathLike[str],
@@ -658,12 +582,3 @@ def _example(prepared: Prepared, name: str) -> Values:
     if not len(there):
         raise ValueError(f"No training item has a readable '{name}'. Leave it out with ignore, or mend its cells.")
     return prepared.batch(there[:2]).values[name]
-
-
-def _spread(column: str, blank: np.ndarray, draws: Sequence[Sequence[Any]]) -> dict[str, np.ndarray]:
-    """Standard deviation over draws at the gaps of a column of numbers; nothing for other columns."""
-    if not draws or not all(isinstance(cell, int | float) and not isinstance(cell, bool) for cell in draws[0]):
-        return {}
-    spread = np.full(len(blank), np.nan)
-    spread[blank] = [np.std(np.asarray(cells, dtype=float)) for cells in draws]
-    return {column: spread}

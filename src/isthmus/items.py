@@ -16,7 +16,8 @@ import numpy as np
 from isthmus.data.prepare import Prepared
 from isthmus.data.schema import Column
 from isthmus.data.table import Table
-from isthmus.estimator import Autoencoder, Imputed
+from isthmus.estimator import Autoencoder
+from isthmus.imputation import Imputed
 from isthmus.runs import free_name, key_column
 
 ITEMS = "items.csv"
