@@ -129,7 +129,7 @@ def test_damaged_cells_become_gaps_and_every_one_is_named(tmp_path, monkeypatch,
     for row, column in damage.expected:
         culprit = damage.rows[row - 1][column] if column in ("photo", "song", "pen") else "birds.csv"
         assert Path(rejected[row, column]["file"]).name == Path(culprit).name
-    assert f"{len(rejected)} cells could not be read" in said.err
+    assert f"{len(rejected)} cells could not be used" in said.err
     figures = json.loads(said.out)
     assert figures["rejected"] == len(damage.expected) >= 12
     assert (out / "model" / "config.json").exists()

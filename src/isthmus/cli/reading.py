@@ -27,4 +27,4 @@ def tell_reading(voice: Voice, prepared: Prepared, rejected: Path | None = None)
         voice.show(f"Note: {note}")
     if prepared.rejected:
         where = "" if rejected is None else f"; see {rejected}"
-        voice.show(f"{count(len(prepared.rejected), 'cell')} could not be read and became gaps{where}.")
+        voice.show(f"{count(len(prepared.rejected), 'cell')} could not be used and became gaps{where}.")

@@ -120,7 +120,8 @@ def train_run(
     source = read_table(table)
     with judging_words():
         prepared = model.prepare_fit(source, out=run.folder, say=voice.say)
-    voice.show(describe(prepared))
+    if not voice.quiet:
+        voice.show(describe(prepared))
     if not run.checkpoints.is_dir():  # else what they were made with stays said, should they refuse to go on
         run.write_config(model.to_config(), table)
     write_rejected(run.rejected, prepared.rejected)
@@ -164,7 +165,7 @@ def describe(prepared: Prepared) -> str:
     header = ("column", "role", "kind", "modality", "missing", "shape", "why")
     notes = [f"Note: {note}" for note in prepared.notes]
     if prepared.rejected:
-        notes.append(f"{count(len(prepared.rejected), 'cell')} could not be read and became gaps; see rejected.csv.")
+        notes.append(f"{count(len(prepared.rejected), 'cell')} could not be used and became gaps; see rejected.csv.")
     return "\n".join(["", aligned(header, rows), "", *notes])
 
 
