@@ -235,6 +235,42 @@ def test_cells_that_cannot_be_read_say_why(cell: Any, reason: str) -> None:
         kind.encode(cell)
 
 
+def uniform(*shape: int) -> torch.Tensor:
+    return torch.rand(600, *shape, generator=torch.Generator().manual_seed(0))
+
+
+def test_training_shifts_pictures_evenly_and_repeats_their_border() -> None:
+    kind = ImageKind(jitter=0.1)
+    pictures = torch.rand(600, 3, 20, 30, generator=torch.Generator().manual_seed(1))
+    seen = kind.corrupt(pictures, uniform)
+    # Two pixels of twenty, three of thirty: shifted by y and x, row i shows row i + y, or the border beyond it.
+    counts: dict[tuple[int, int], int] = {}
+    for picture, shown in zip(pictures, seen, strict=True):
+        found = [
+            (y, x)
+            for y in range(-3, 4)
+            for x in range(-4, 5)
+            if torch.equal(
+                shown, picture[:, (torch.arange(20) + y).clamp(0, 19)][:, :, (torch.arange(30) + x).clamp(0, 29)]
+            )
+        ]
+        (shift,) = found
+        counts[shift] = counts.get(shift, 0) + 1
+    assert {y for y, _ in counts} == set(range(-2, 3)) and {x for _, x in counts} == set(range(-3, 4))
+    # Evenly: the middle and every inner shift alike, the outermost half as often, by rounding.
+    for axis, reach in ((0, 2), (1, 3)):
+        share = [sum(n for shift, n in counts.items() if shift[axis] == s) / 600 for s in range(-reach, reach + 1)]
+        expected = [0.5 if abs(s) == reach else 1.0 for s in range(-reach, reach + 1)]
+        assert_close(share, [e / sum(expected) for e in expected], atol=4 * (0.25 / 600) ** 0.5, rtol=0)
+
+
+def test_pictures_too_small_to_shift_and_those_without_jitter_are_seen_as_they_are() -> None:
+    small, large = torch.rand(600, 1, 8, 8), torch.rand(600, 1, 40, 40)
+    assert ImageKind().corrupt(small, uniform) is small
+    assert ImageKind(jitter=0).corrupt(large, uniform) is large
+    assert not torch.equal(ImageKind().corrupt(large, uniform), large)
+
+
 def test_a_folder_is_no_picture_and_fitting_needs_one(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"Not one picture could be read\. The last of 1 tried: not a regular file"):
         ImageKind().fit([tmp_path])
@@ -251,6 +287,7 @@ def test_a_folder_is_no_picture_and_fitting_needs_one(tmp_path: Path) -> None:
         ({"size": (0, 3)}, r"size=\(0, 3\) is no size"),
         ({"size": "big"}, "size='big' is no size"),
         ({"scale": -1.0}, "scale=-1.0 is unknown"),
+        ({"jitter": 1.5}, r"jitter=1.5 is no share of a side. Expected 0 to below 1\."),
     ],
 )
 def test_settings_are_checked(settings: dict[str, Any], message: str) -> None:

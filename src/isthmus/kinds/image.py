@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any, Self
@@ -16,7 +16,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
-from torch import nn
+from torch import Tensor, nn
 
 from isthmus.batch import Masked, Values
 from isthmus.kinds.base import CellError, Kind, read_bytes, register_kind
@@ -62,13 +62,15 @@ class ImageKind(Kind):
         distribution: Of a pixel: `"normal"`, `"laplace"` or `"bernoulli"`.
         scale: `"learned"`, or a number: the fixed scale of a normal or laplace pixel, where 1 is black to white.
         max_pixels: Larger pictures are refused by their header, before they are decoded.
+        jitter: In training, encoders see each picture shifted by up to this share of its sides, and reconstruct it
+            where it was: a picture a few pixels off is the same picture. 0 where the place itself is what matters.
 
     Raises:
         ValueError: A setting has an unknown or impossible value.
     """
 
     name = "image"
-    setting_names = ("size", "mode", "framing", "distribution", "scale", "max_pixels")
+    setting_names = ("size", "mode", "framing", "distribution", "scale", "max_pixels", "jitter")
     state_names = ("size_", "mode_", "bits_", "spread_")
 
     size_: list[int]
@@ -85,6 +87,7 @@ class ImageKind(Kind):
         distribution: str = "normal",
         scale: str | float = "learned",
         max_pixels: int = 64_000_000,
+        jitter: float = 0.05,
     ):
         _one_of("mode", mode, (None, *CHANNELS))
         _one_of("framing", framing, ("pad", "crop", "stretch"))
@@ -93,12 +96,15 @@ class ImageKind(Kind):
             raise ValueError(f"Image setting size={size!r} is no size. Expected (height, width), or one whole number.")
         if scale != "learned" and not (isinstance(scale, int | float) and scale > 0):
             raise ValueError(f'Image setting scale={scale!r} is unknown. Expected "learned" or a positive number.')
+        if not 0 <= jitter < 1:
+            raise ValueError(f"Image setting jitter={jitter!r} is no share of a side. Expected 0 to below 1.")
         self.size = size
         self.mode = mode
         self.framing = framing
         self.distribution = distribution
         self.scale = scale
         self.max_pixels = max_pixels
+        self.jitter = jitter
 
     def fit(self, cells: Sequence[Any]) -> Self:
         looked_at = cells[:: -(-len(cells) // NUM_LOOKED_AT) or 1]
@@ -137,6 +143,20 @@ class ImageKind(Kind):
     def normalise(self, values: Values) -> Values:
         assert not isinstance(values, Masked)
         return values if values.is_floating_point() else values.to(torch.get_default_dtype()) / 255
+
+    def corrupt(self, values: Values, uniform: Callable[..., Tensor]) -> Values:
+        """Shift each picture by whole pixels, evenly up to `jitter` of a side; what moves in repeats the border."""
+        assert isinstance(values, Tensor)
+        height, width = values.shape[-2:]
+        if self.jitter * max(height, width) < 0.5:
+            return values
+        shift = (2 * uniform(2) - 1) * self.jitter
+        rows, columns = (
+            (torch.arange(side, device=values.device) + (shift[:, axis, None] * side).round().long()).clamp(0, side - 1)
+            for axis, side in enumerate((height, width))
+        )
+        item = torch.arange(len(values), device=values.device)[:, None, None]
+        return values.movedim(1, -1)[item, rows[:, :, None], columns[:, None, :]].movedim(-1, 1).contiguous()
 
     def decode(self, array: np.ndarray) -> Image.Image:
         pixels = np.rint(np.clip(array, 0, 1) * 255).astype(np.uint8)
