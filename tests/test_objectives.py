@@ -26,6 +26,7 @@ from isthmus.objectives import (
     Terms,
     TotalCorrelation,
     divergence_to_experts,
+    random_parts,
     random_subsets,
     warm,
 )
@@ -239,6 +240,21 @@ def test_random_subsets_are_never_empty_and_reach_every_subset():
     assert not nothing.any()
 
 
+def test_random_parts_are_less_than_all_and_of_every_size_alike():
+    has = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0], [0, 1, 1, 0], [0, 0, 1, 0], [0, 0, 0, 0]], dtype=torch.bool).T
+    repeats = 4000
+    parts = random_parts(has.repeat_interleave(repeats, dim=1), Noise(0), "parts")
+    assert not (parts & ~has.repeat_interleave(repeats, dim=1)).any()
+    tolerance = 4 * (0.25 / repeats) ** 0.5
+    for item, sizes in enumerate([(0, 1, 1, 1, 0), (0, 1, 1, 0, 0), (0, 1, 0, 0, 0), (0, 1, 0, 0, 0), (1, 0, 0, 0, 0)]):
+        drawn = parts[:, item * repeats : (item + 1) * repeats]
+        share = torch.bincount(drawn.sum(dim=0), minlength=5) / repeats
+        assert_close(share, torch.tensor(sizes) / sum(sizes), atol=tolerance, rtol=0)
+        # No modality is likelier than another.
+        each = drawn.float().mean(dim=1)[has[:, item]]
+        assert len(each) == 0 or each.max() - each.min() < 2 * tolerance
+
+
 # --- MMVAE ----------------------------------------------------------------------------------------------------------
 
 
@@ -315,7 +331,7 @@ def test_modality_dropout_reconstructs_from_the_mean_code_of_a_subset():
     terms = objective(model, batch, Step(0, 1.0, Noise(9)))
     like = torch.empty(0)
     chosen = Noise(9).uniform("dropout/item", NUM_ITEMS, like=like) < dropout
-    among = random_subsets(PRESENT, 1, Noise(9), "dropout")[0]
+    among = random_parts(PRESENT, Noise(9), "dropout")
     assert chosen.any() and not chosen.all() and (among.sum(dim=0) < PRESENT.sum(dim=0))[chosen].any()
     drawn, losses = normal_noise(9, "z", 1, 1, LATENT_DIM), []
     for item in range(NUM_ITEMS):
@@ -361,7 +377,7 @@ def test_routes_equal_their_description(fusion, route):
     model, batch = _model(fusion), _batch()
     objective = Routes(dropout=route == "dropout", alone=route == "alone")
     terms = objective(model, batch, Step(0, 1.0, Noise(6)))
-    random = random_subsets(PRESENT, 1, Noise(6), "dropout")[0]
+    random = random_parts(PRESENT, Noise(6), "dropout")
     losses = []
     for item in range(NUM_ITEMS):
         has = observed(item)

@@ -190,6 +190,20 @@ def random_subsets(present: Tensor, count: int, noise: Noise, name: str) -> Tens
     return torch.where(kept.any(dim=1, keepdim=True), kept, alone)
 
 
+def random_parts(present: Tensor, noise: Noise, name: str) -> Tensor:
+    """Bool `(M, B)`: of each item a random part of what it has, less than all wherever it has several.
+
+    Every size is equally likely. Among all subsets of many modalities almost none is one alone, which is what
+    translation starts from.
+    """
+    like = torch.empty(0, device=present.device)
+    size_of, place_of = noise.uniform(name, present.shape[1], 1 + len(present), like=like).split([1, len(present)], 1)
+    count = present.sum(dim=0)
+    size = 1 + (size_of.squeeze(1) * (count - 1).clamp_min(1)).long()
+    place = torch.where(present, place_of.T, torch.inf).argsort(dim=0).argsort(dim=0)
+    return (place < size) & present
+
+
 @dataclass(frozen=True)
 class MixtureIWAE(Objective):
     r"""The importance-weighted bound with draws from every component of a mixture.
@@ -247,7 +261,7 @@ class TotalCorrelation(Objective):
         alpha: Between 0 and 1.
         beta: Weight of the divergences.
         warmup: Share of training over which beta grows from zero.
-        dropout: Probability, in training, that an item's reconstruction is scored at the mean code of a random subset
+        dropout: Probability, in training, that an item's reconstruction is scored at the mean code of a random part
             of what it has, in place of a draw from the posterior of all. Not in the paper: decoders otherwise never see
             a code of fewer modalities than an item has, and an expert that the others stand in for learns little of its
             own. It is the mean that is decoded, as an expert whose draws must reconstruct what it cannot know loses its
@@ -280,11 +294,11 @@ class TotalCorrelation(Objective):
         )
 
     def _with_means(self, draws: Draws, evidence: Evidence, noise: Noise) -> Draws:
-        """The draws, for some items the mean code of a random subset of what they have."""
+        """The draws, for some items the mean code of a random part of what they have."""
         present = evidence.present
         like = torch.empty(0, device=present.device)
         chosen = noise.uniform("dropout/item", present.shape[1], like=like) < self.dropout
-        mean = evidence.posterior(random_subsets(present, 1, noise, "dropout")[0]).mean
+        mean = evidence.posterior(random_parts(present, noise, "dropout")).mean
         return replace(draws, z=torch.where(chosen[:, None], mean, draws.z))
 
 
@@ -300,11 +314,11 @@ class Routes(Objective):
     """Deterministic routes: encode a subset of what an item has, decode all that it has.
 
     Ngiam et al. 2011, "Multimodal deep learning", section 4: a third of the training each from both inputs and from
-    either alone. Here one route starts from all that is observed and one from a random subset of it (modality
+    either alone. Here one route starts from all that is observed and one from a random part of it (modality
     dropout), which for two modalities is the same mixture up to its weights, and costs two decodes for any number.
 
     Args:
-        dropout: Add the route from a random subset.
+        dropout: Add the route from a random part.
         alone: Instead, let each modality encode and decode itself only: training of separate autoencoders.
     """
 
@@ -330,5 +344,5 @@ class Routes(Objective):
         if self.alone:
             return torch.eye(len(present), dtype=torch.bool, device=present.device)[..., None] & present
         if self.dropout and len(present) > 1:
-            return torch.cat([present[None], random_subsets(present, 1, noise, "dropout")])
+            return torch.stack([present, random_parts(present, noise, "dropout")])
         return present[None]

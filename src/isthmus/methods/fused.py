@@ -32,7 +32,7 @@ def fused(
         modalities: By name.
         latent_dim: Dimensions of the code.
         fusion: "concat", "mean" or "attention", how encoders' features are joined.
-        dropout: Also reconstruct all from a random subset, so that the code can be had from any.
+        dropout: Also reconstruct all from a random part, so that the code can be had from any.
         pretrain: Share of the epochs in which each modality first learns to reconstruct itself alone.
         share: "trunk" for common encoder layers.
         balance: Weights of the modalities' reconstructions.

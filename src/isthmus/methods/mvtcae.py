@@ -19,7 +19,7 @@ def mvtcae(
     alpha: float = 5 / 6,
     beta: float | None = None,
     warmup: float = 0.0,
-    dropout: float = 0.3,
+    dropout: float = 0.5,
     share: str | None = None,
     balance: str | Mapping[str, float] = "predictable",
 ) -> Method:
@@ -33,7 +33,7 @@ def mvtcae(
         beta: Weight of the divergences. None takes `alpha` times the number of modalities: the divergence from each
             expert then weighs `alpha` squared, whether two modalities are trained or ten.
         warmup: Share of training over which beta grows from zero.
-        dropout: Probability that an item is reconstructed from the mean code of a random subset of what it has; 0 as in
+        dropout: Probability that an item is reconstructed from the mean code of a random part of what it has; 0 as in
             the paper.
         share: "trunk" for common encoder layers.
         balance: Weights of the modalities' reconstructions.
