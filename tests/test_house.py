@@ -37,7 +37,7 @@ LAYERS = (
         "samplers",
     ),
     ("kinds", "modality"),
-    ("model", "objectives"),
+    ("model", "inference", "objectives"),
     ("methods", "data"),
     ("training", "evaluation", "testing", "saving", "imputation"),
     ("estimator", "runs", "items"),

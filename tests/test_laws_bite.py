@@ -13,9 +13,10 @@ from torch import nn
 from isthmus import fusions
 from isthmus.batch import Batch, Masked, take
 from isthmus.fusions import Fusion, MixtureOfProducts
+from isthmus.inference import ExpertInference, PointEvidence, PointInference
 from isthmus.methods import get_method
 from isthmus.methods.base import Phase, Player
-from isthmus.model import ExpertInference, MultimodalAutoencoder, PointEvidence, PointInference
+from isthmus.model import MultimodalAutoencoder
 from isthmus.noise import Noise
 from isthmus.objectives import MixtureIWAE, Objective, Terms, TotalCorrelation
 from isthmus.posteriors import Mixture, Point

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from isthmus.batch import Batch
 from isthmus.gaussians import normal_kl
-from isthmus.model import Evidence, ExpertEvidence, MultimodalAutoencoder
+from isthmus.inference import Evidence, ExpertEvidence
+from isthmus.model import MultimodalAutoencoder
 from isthmus.noise import Noise
 from isthmus.posteriors import Draws, Mixture
 

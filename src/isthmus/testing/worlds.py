@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from isthmus.batch import Batch
 from isthmus.fusions import Fusion, ProductOfExperts
+from isthmus.inference import MAX_LOG_SCALE, ExpertInference
 from isthmus.likelihoods import NormalHead
 from isthmus.modality import Modality
-from isthmus.model import MAX_LOG_SCALE, ExpertInference, MultimodalAutoencoder
+from isthmus.model import MultimodalAutoencoder
 
 
 class LinearGaussian:

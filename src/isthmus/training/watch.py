@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from isthmus.batch import Batch
+from isthmus.inference import Evidence
 from isthmus.methods import Method
-from isthmus.model import Evidence, MultimodalAutoencoder
+from isthmus.model import MultimodalAutoencoder
 
 MIN_ITEMS = 16
 MAX_ITEMS = 512
