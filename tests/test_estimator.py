@@ -305,3 +305,15 @@ def test_what_nothing_tells_of_weighs_little_also_after_loading(tmp_path):
     assert weights["noise"] == pytest.approx(0.05 * weights["left"])
     model.save(tmp_path)
     assert isthmus.load(tmp_path).model.weights == weights
+
+
+# Names that torch's own dictionary of modules refuses: with a dot, or those of its attributes.
+@pytest.mark.parametrize("method", ["mvtcae", "fused"])
+def test_columns_may_have_any_name(method, tmp_path):
+    random = np.random.default_rng(0)
+    names = ("values", "a.b", "training", "50%/x")
+    table = {name: random.normal(size=(40, 3)).astype("float32") for name in names}
+    model = isthmus.Autoencoder(method, latent_dim=3, width=8, epochs=1, options={"share": "trunk"}).fit(table)
+    assert list(model.model.modalities) == list(names)
+    model.save(tmp_path)
+    assert np.array_equal(isthmus.load(tmp_path, device="cpu").transform(table), model.transform(table))

@@ -193,7 +193,8 @@ def test_a_gap_is_padded_out(cls):
     features = _features(present)
     before = fusion(features, present)
     with torch.no_grad():
-        fusion.absent[:, 0] += 10.0  # of one feature: a LayerNorm would undo a shift of all
+        for vector in fusion.absent.values():
+            vector.value[0] += 10.0  # of one feature: a LayerNorm would undo a shift of all
     after = fusion(features, present)
     assert_close(after[1:], before[1:])
     assert not torch.allclose(after[0], before[0])
@@ -204,7 +205,7 @@ def test_attention_ignores_the_names_of_absent_modalities():
     features = _features(present)
     before = fusion(features, present)
     with torch.no_grad():
-        fusion.name[2, 0] += 10.0
+        fusion.name["c"].value[0] += 10.0
     after = fusion(features, present)
     without = ~present[2] & present.any(dim=0)
     assert_close(after[without], before[without])
@@ -214,14 +215,17 @@ def test_attention_ignores_the_names_of_absent_modalities():
 def test_concatenation_reads_a_learnt_vector_in_a_gap():
     fusion, present = _fusion(Concatenation), _experts().present
     features = _features(present)
+    # One layer over all features side by side.
+    weight = torch.cat([fusion.join[n].weight for n in "abc"], dim=1) / 3**0.5
+    bias = torch.stack([fusion.join[n].bias for n in "abc"]).sum(dim=0) / 3**0.5
     joined = [
         torch.cat([
-            fusion.project[n](features[n][present[m, :item].sum()]) if present[m, item] else fusion.absent[m]
+            fusion.project[n](features[n][present[m, :item].sum()]) if present[m, item] else fusion.absent[n].value
             for m, n in enumerate("abc")
         ])
         for item in range(8)
     ]  # fmt: skip
-    assert_close(fusion(features, present), fusion.join(torch.stack(joined)))
+    assert_close(fusion(features, present), torch.nn.functional.silu(torch.stack(joined)) @ weight.T + bias)
 
 
 def test_mean_is_the_mean_of_what_is_there():
@@ -233,7 +237,7 @@ def test_mean_is_the_mean_of_what_is_there():
             fusion.project[n](features[n][present[m, :item].sum()]) for m, n in enumerate("abc") if present[m, item]
         ]
         assert_close(fused[item], torch.stack(rows).mean(dim=0))
-    assert_close(fused[0], fusion.absent.mean(dim=0))
+    assert_close(fused[0], torch.stack([fusion.absent[n].value for n in "abc"]).mean(dim=0))
 
 
 @pytest.mark.parametrize("cls", FEATURE_FUSIONS)

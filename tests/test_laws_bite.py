@@ -160,7 +160,8 @@ def encoder_without_bias_and_gaps_filled_with_zero(patch):
         }
         method = get_method("fused")(blind, latent_dim=latent_dim, fusion="concat")
         with torch.no_grad():
-            method.model.inference.fusion.absent.zero_()
+            for vector in method.model.inference.fusion.absent.values():
+                vector.value.zero_()
             for layer in method.model.inference.fusion.project.values():
                 layer.bias.zero_()
         return method

@@ -14,6 +14,7 @@ from isthmus.fusions import Attention, Concatenation, Mean, MixtureOfProducts, P
 from isthmus.likelihoods import Likelihood, LikelihoodHead, NormalHead
 from isthmus.modality import Modality
 from isthmus.model import MultimodalAutoencoder, balance_weights, num_parameters, pool
+from isthmus.networks.named import Named, weights_name
 from isthmus.noise import Noise
 from isthmus.objectives import ELBO, Routes, Step
 from isthmus.testing.conformance import toy_batch, toy_modalities, toy_values
@@ -349,3 +350,15 @@ class Mean0(LikelihoodHead):
 def test_a_likelihood_that_does_not_score_rows_is_named():
     with pytest.raises(ValueError, match=r"Likelihood of 'vector' gave scores of shape \(\). Expected \(2,\)"):
         _model(modalities=_vector(likelihood=Mean0))
+
+
+def test_names_of_weights_are_as_different_as_the_names_themselves():
+    names = ["a.b", "a%2Eb", "a%b", "a%25b", "values", "values%", "training", "", "%", "%25", "image", "__class__"]
+    made = [weights_name(name) for name in names]
+    assert len(set(made)) == len(names) and not any("." in name for name in made)
+    assert weights_name("image") == "image"
+    layers = Named({name: nn.Linear(i + 1, 1) for i, name in enumerate(names)})
+    assert list(layers) == list(layers.keys()) == [name for name, _ in layers.items()] == names
+    assert [layers[name].in_features for name in names] == list(range(1, len(names) + 1))
+    assert "values" in layers and "items" not in layers and len(layers) == len(list(layers.values())) == len(names)
+    assert {key.split(".")[0] for key in layers.state_dict()} == set(made)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from isthmus.gaussians import product_of_normals
+from isthmus.networks.named import Named, Vector
 from isthmus.posteriors import Mixture, Posterior
 
 MAX_MODALITIES_WITH_ALL_SUBSETS = 6
@@ -148,15 +149,15 @@ class FeatureFusion(nn.Module, ABC):
     def __init__(self, widths: dict[str, int], width: int):
         super().__init__()
         self.width = width
-        self.project = nn.ModuleDict({name: nn.Linear(size, width) for name, size in widths.items()})
+        self.project = Named({name: nn.Linear(size, width) for name, size in widths.items()})
         # What stands for a modality that an item lacks. It is learnt: zero would be a value like any other.
-        self.absent = nn.Parameter(torch.randn(len(widths), width) / width**0.5)
+        self.absent = Named({name: Vector(width) for name in widths})
 
     def gather(self, features: dict[str, Tensor], present: Tensor) -> Tensor:
         """`(M, B, width)`: projected features `(n, F_m)` at the items that have them, the learnt vector elsewhere."""
         rows = []
         for m, name in enumerate(self.project):
-            row = self.absent[m].expand(present.shape[1], self.width)
+            row = self.absent[name]().expand(present.shape[1], self.width)
             if len(features.get(name, ())):
                 row = row.index_copy(0, present[m].nonzero().squeeze(1), self.project[name](features[name]))
             rows.append(row)
@@ -172,19 +173,22 @@ class Concatenation(FeatureFusion):
 
     def __init__(self, widths: dict[str, int], width: int):
         super().__init__(widths, width)
-        self.join = nn.Sequential(nn.SiLU(), nn.Linear(len(widths) * width, width))
+        # One layer for each is one layer for all side by side, and knows modalities by name, not by place.
+        self.join = Named({name: nn.Linear(width, width) for name in widths})
 
     def forward(self, features: dict[str, Tensor], present: Tensor) -> Tensor:
-        joined: Tensor = self.join(self.gather(features, present).transpose(0, 1).flatten(1))
-        return joined
+        rows = nn.functional.silu(self.gather(features, present))
+        joined = torch.stack([layer(row) for layer, row in zip(self.join.values(), rows, strict=True)])
+        return joined.sum(dim=0) / len(joined) ** 0.5
 
 
 class Mean(FeatureFusion):
     """The mean of the features observed, all projected to one width; the learnt vectors' mean where nothing is."""
 
     def forward(self, features: dict[str, Tensor], present: Tensor) -> Tensor:
-        there = (present | ~present.any(dim=0)).to(self.absent)[..., None]
-        return (self.gather(features, present) * there).sum(dim=0) / there.sum(dim=0)
+        rows = self.gather(features, present)
+        there = (present | ~present.any(dim=0)).to(rows)[..., None]
+        return (rows * there).sum(dim=0) / there.sum(dim=0)
 
 
 class Attention(FeatureFusion):
@@ -196,7 +200,7 @@ class Attention(FeatureFusion):
 
     def __init__(self, widths: dict[str, int], width: int, num_heads: int = 4):
         super().__init__(widths, width)
-        self.name = nn.Parameter(torch.randn(len(widths), width) / width**0.5)
+        self.name = Named({name: Vector(width) for name in widths})
         self.query = nn.Parameter(torch.randn(width) / width**0.5)
         self.between = nn.TransformerEncoderLayer(
             width, num_heads, 2 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
@@ -205,7 +209,8 @@ class Attention(FeatureFusion):
         self.read = nn.MultiheadAttention(width, num_heads, batch_first=True)
 
     def forward(self, features: dict[str, Tensor], present: Tensor) -> Tensor:
-        tokens = (self.gather(features, present) + self.name[:, None]).transpose(0, 1)
+        names = torch.stack([vector() for vector in self.name.values()])
+        tokens = (self.gather(features, present) + names[:, None]).transpose(0, 1)
         padded = ~(present | ~present.any(dim=0)).t()
         tokens = self.norm(self.between(tokens, src_key_padding_mask=padded))
         query = self.query.expand(len(tokens), 1, self.width)

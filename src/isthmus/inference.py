@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from isthmus.fusions import Experts, FeatureFusion, Fusion
-from isthmus.posteriors import Point, Posterior
+from isthmus.networks.named import Named
+from isthmus.posteriors import Mixture, Point, Posterior
 
 # Log-variances of experts stay within e^-12 .. e^12: products of precisions are then exact enough in float32, and no
 # expert can become infinitely certain on a batch that it happens to fit.
@@ -64,7 +66,7 @@ class ExpertInference(Inference):
     def __init__(self, widths: Mapping[str, int], latent_dim: int, fusion: Fusion, family: str = "normal"):
         super().__init__()
         self.latent_dim, self.family, self.fusion = latent_dim, family, fusion
-        self.heads = nn.ModuleDict({name: nn.Linear(width, 2 * latent_dim) for name, width in widths.items()})
+        self.heads = Named({name: nn.Linear(width, 2 * latent_dim) for name, width in widths.items()})
 
     def forward(self, features: dict[str, Tensor], present: Tensor) -> ExpertEvidence:
         parameters = next(self.heads.parameters())
@@ -75,9 +77,59 @@ class ExpertInference(Inference):
             if len(features.get(name, ())):
                 row = row.index_copy(0, present[m].nonzero().squeeze(1), head(features[name]))
             rows.append(row)
-        loc, raw = torch.stack(rows).chunk(2, dim=-1)
-        log_scale = MAX_LOG_SCALE * torch.tanh(raw / MAX_LOG_SCALE)
+        loc, log_scale = _normal(torch.stack(rows))
         return ExpertEvidence(Experts(loc, log_scale, present, self.family), self.fusion)
+
+
+class JointEvidence(ExpertEvidence):
+    """One distribution per modality, and one that a network made of all that was observed.
+
+    Args:
+        experts: Of every modality.
+        fusion: Joins the experts where an item lacks a modality.
+        joint: One component, of the joint network.
+    """
+
+    def __init__(self, experts: Experts, fusion: Fusion, joint: Mixture):
+        super().__init__(experts, fusion)
+        self.joint = joint
+
+    def posterior(self, among: Tensor | None = None) -> Mixture:
+        """Of the joint network where every modality of the model is there, of the experts where not."""
+        fused = super().posterior(among)
+        assert isinstance(fused, Mixture) and len(fused.loc) == 1
+        present = self.present if among is None else self.present & among
+        whole = present.all(dim=0)[:, None]
+        return replace(
+            fused,
+            loc=torch.where(whole, self.joint.loc, fused.loc),
+            log_scale=torch.where(whole, self.joint.log_scale, fused.log_scale),
+        )
+
+
+class JointInference(ExpertInference):
+    """A Normal expert per modality, and one network that sees the features of all that an item has.
+
+    Args:
+        widths: Features of each encoder, by name.
+        latent_dim: Dimensions of the code.
+        fusion: Joins the experts.
+        joint: Joins the features.
+    """
+
+    def __init__(self, widths: Mapping[str, int], latent_dim: int, fusion: Fusion, joint: type[FeatureFusion]):
+        super().__init__(widths, latent_dim, fusion)
+        self.joint = joint(dict(widths), max(widths.values()))
+        self.joint_head = nn.Linear(self.joint.width, 2 * latent_dim)
+
+    def forward(self, features: dict[str, Tensor], present: Tensor) -> JointEvidence:
+        evidence = super().forward(features, present)
+        # An item with nothing is believed of what the prior believes, as by its absent experts.
+        raw = torch.where(present.any(dim=0)[:, None], self.joint_head(self.joint(features, present)), 0.0)
+        loc, log_scale = _normal(raw)
+        members = torch.ones(1, len(present), dtype=torch.bool, device=loc.device)
+        joint = Mixture(loc[None], log_scale[None], torch.zeros_like(loc[None, :, 0]), members)
+        return JointEvidence(evidence.experts, self.fusion, joint)
 
 
 class PointEvidence(Evidence):
@@ -115,3 +167,9 @@ class PointInference(Inference):
 
     def finish(self, codes: Tensor) -> None:
         self.mean_code.copy_(codes.mean(dim=0))
+
+
+def _normal(raw: Tensor) -> tuple[Tensor, Tensor]:
+    """Location and log-scale `(..., D)` from what a head gave, `(..., 2 D)`."""
+    loc, log_scale = raw.chunk(2, dim=-1)
+    return loc, MAX_LOG_SCALE * torch.tanh(log_scale / MAX_LOG_SCALE)

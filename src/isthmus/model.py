@@ -9,7 +9,7 @@ Shapes: `K` draws, `S` sources, `M` modalities, `B` items, `R` rows of a decoder
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import cast
 
 import torch
@@ -21,6 +21,7 @@ from isthmus.fusions import FeatureFusion, Fusion
 from isthmus.inference import Evidence, ExpertInference, Inference, PointInference
 from isthmus.likelihoods import Likelihood
 from isthmus.modality import Modality
+from isthmus.networks.named import Named
 from isthmus.noise import Noise
 from isthmus.posteriors import Mixture, Posterior
 from isthmus.priors import LocationScale, Prior, StandardNormal
@@ -45,7 +46,7 @@ class SharedTrunk(nn.Module):
     def __init__(self, widths: Mapping[str, int], width: int):
         super().__init__()
         self.width = width
-        self.adapters = nn.ModuleDict({name: nn.Linear(size, width) for name, size in widths.items()})
+        self.adapters = Named({name: nn.Linear(size, width) for name, size in widths.items()})
         self.layers = nn.Sequential(nn.LayerNorm(width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
 
     def forward(self, name: str, features: Tensor) -> Tensor:
@@ -59,7 +60,8 @@ class MultimodalAutoencoder(nn.Module):
     Args:
         modalities: By name; their order is the order of the `M` axis.
         latent_dim: Dimensions `D` of the code.
-        fusion: A `Fusion` of experts, or a `FeatureFusion` class for point codes.
+        fusion: A `Fusion` of experts, a `FeatureFusion` class for point codes, or what makes another `Inference` from
+            the widths of the encoders by name and the dimensions of the code.
         prior: Density of codes; the standard Normal by default.
         family: Of the experts, "normal" or "laplace".
         share: "trunk" sends every modality's features through common layers; None keeps encoders apart.
@@ -79,7 +81,7 @@ class MultimodalAutoencoder(nn.Module):
         modalities: Mapping[str, Modality],
         *,
         latent_dim: int,
-        fusion: Fusion | type[FeatureFusion],
+        fusion: Fusion | type[FeatureFusion] | Callable[[Mapping[str, int], int], Inference],
         prior: Prior | None = None,
         family: str = "normal",
         share: str | None = None,
@@ -93,9 +95,9 @@ class MultimodalAutoencoder(nn.Module):
             raise ValueError(f"share='{share}' is unknown. Expected None or 'trunk'.{nearest(str(share), ['trunk'])}")
         self.latent_dim, self.max_decode_rows = latent_dim, max_decode_rows
         self.modalities = tuple(modalities)
-        self.encoders = nn.ModuleDict({name: modality.encoder() for name, modality in modalities.items()})
-        self.decoders = nn.ModuleDict({name: modality.decoder(latent_dim) for name, modality in modalities.items()})
-        self.likelihoods = nn.ModuleDict({name: modality.likelihood() for name, modality in modalities.items()})
+        self.encoders = Named({name: modality.encoder() for name, modality in modalities.items()})
+        self.decoders = Named({name: modality.decoder(latent_dim) for name, modality in modalities.items()})
+        self.likelihoods = Named({name: modality.likelihood() for name, modality in modalities.items()})
         self.corruptions = {name: modality.corrupt for name, modality in modalities.items()}
         self.weights = balance_weights(
             balance,
@@ -109,11 +111,13 @@ class MultimodalAutoencoder(nn.Module):
             widths = dict.fromkeys(widths, self.trunk.width)
         self.prior = StandardNormal(latent_dim) if prior is None else prior
         self.density: CodeDensity | None = None
-        self.inference: Inference = (
-            ExpertInference(widths, latent_dim, fusion, family)
-            if isinstance(fusion, Fusion)
-            else PointInference(fusion(widths, max(widths.values())), latent_dim)
-        )
+        self.inference: Inference
+        if isinstance(fusion, Fusion):
+            self.inference = ExpertInference(widths, latent_dim, fusion, family)
+        elif isinstance(fusion, type) and issubclass(fusion, FeatureFusion):
+            self.inference = PointInference(fusion(widths, max(widths.values())), latent_dim)
+        else:
+            self.inference = cast(Callable[..., Inference], fusion)(widths, latent_dim)
 
     def _dry_run(self, name: str, modality: Modality) -> int:
         """Try the networks on the example; the number of features."""
