@@ -6,6 +6,7 @@ The items have every pattern of gaps: all three modalities, two, one, none.
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -14,11 +15,13 @@ from torch.testing import assert_close
 
 from isthmus.batch import Batch, take
 from isthmus.fusions import Attention, Concatenation, Mean, MixtureOfExperts, MixtureOfProducts, ProductOfExperts
+from isthmus.inference import JointInference
 from isthmus.methods import get_method, list_methods
-from isthmus.model import MultimodalAutoencoder
+from isthmus.model import MultimodalAutoencoder, pool
 from isthmus.noise import Noise
 from isthmus.objectives import (
     ELBO,
+    JointELBO,
     MixtureIWAE,
     Routes,
     Step,
@@ -366,6 +369,54 @@ def test_divergence_to_experts_is_zero_in_a_gap_and_of_one_alone():
     assert_close(divergence[:, single], torch.zeros_like(divergence[:, single]))
     several = PRESENT & (PRESENT.sum(dim=0) > 1)
     assert bool((divergence[several] > 0).all())
+
+
+# --- JMVAE ----------------------------------------------------------------------------------------------------------
+
+
+def _joint_model(joint) -> MultimodalAutoencoder:
+    return _model(partial(JointInference, fusion=ProductOfExperts(with_prior=False), joint=joint))
+
+
+def joint(model, batch, item) -> Normal:
+    """q(z | x_A) of one item by the joint network, from the features of what it has."""
+    has = observed(item)
+    if not has:
+        return product([])
+    rows = {NAMES[m]: take(batch.values[NAMES[m]], batch.slots(NAMES[m])[item : item + 1]) for m in has}
+    features = {name: pool(model.encoders[name](row)) for name, row in rows.items()}
+    fused = model.inference.joint(features, PRESENT[:, item : item + 1])
+    loc, raw = model.inference.joint_head(fused)[0].chunk(2)
+    return Normal(loc, torch.exp(6 * torch.tanh(raw / 6)))
+
+
+@pytest.mark.parametrize("fusion", [Concatenation, Mean, Attention])
+def test_the_joint_elbo_equals_its_formula(fusion):
+    model, batch, alpha, beta = _joint_model(fusion), _batch(), 0.3, 1.7
+    terms = JointELBO(alpha, beta)(model, batch, Step(0, 1.0, Noise(9)))
+    drawn, losses, bounds = normal_noise(9, "z", 1, 1, LATENT_DIM), [], []
+    for item in range(NUM_ITEMS):
+        has, q = observed(item), joint(model, batch, item)
+        z = q.loc + q.scale * drawn[item, 0, 0]
+        kl = kl_divergence(q, prior(model)).sum()
+        between = sum(kl_divergence(q, expert(model, batch, m, item)).sum() for m in has)
+        losses.append(beta * kl + alpha * between - explained(model, batch, has, z, item))
+        bounds.append(explained(model, batch, has, z, item, weighted=False) - kl)
+    hold(model, terms, losses, bounds)
+
+
+def test_the_joint_network_speaks_for_whole_items_and_the_experts_for_others():
+    model, batch = _joint_model(Attention), _batch()
+    posterior = model.encode(batch)
+    pair = model.evidence(batch).posterior(torch.tensor([True, False, True])[:, None].expand(3, NUM_ITEMS))
+    for item in range(NUM_ITEMS):
+        has = observed(item)
+        q = joint(model, batch, item) if len(has) == 3 else product([expert(model, batch, m, item) for m in has])
+        assert_close(posterior.mean[item], q.loc)
+        assert_close(posterior.spread[item], q.scale)
+        # Whole items of which a part is to be used are no longer whole.
+        part = product([expert(model, batch, m, item) for m in has if m != 1])
+        assert_close(pair.mean[item], part.loc)
 
 
 # --- fused ----------------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from isthmus.batch import Batch
 from isthmus.gaussians import normal_kl
-from isthmus.inference import Evidence, ExpertEvidence
+from isthmus.inference import Evidence, ExpertEvidence, JointEvidence
 from isthmus.model import MultimodalAutoencoder
 from isthmus.noise import Noise
 from isthmus.posteriors import Draws, Mixture
@@ -308,6 +308,41 @@ def divergence_to_experts(posterior: Mixture, evidence: ExpertEvidence) -> Tenso
     experts = evidence.experts
     kl = normal_kl(posterior.loc, posterior.log_scale, experts.loc, experts.log_scale)
     return torch.where(experts.present, kl, 0.0)
+
+
+@dataclass(frozen=True)
+class JointELBO(Objective):
+    r"""The ELBO of a joint network, which every expert learns to stand in for.
+
+    .. math:: E_{q(z|x_A)}\Big[\sum_{m \in A} \lambda_m \log p(x_m|z)\Big] - \beta\, KL(q(z|x_A) \| p(z))
+        - \alpha \sum_{m \in A} KL(q(z|x_A) \| q(z|x_m))
+
+    JMVAE-kl (Suzuki et al. 2016, arXiv:1611.01891, eq. 5), for two modalities there. `A` is what an item has: the
+    joint network takes any part of the modalities. An item with one alone is left its reconstruction and the likeness
+    of the two networks.
+
+    Args:
+        alpha: Weight of the divergences from the experts.
+        beta: Weight of the divergence from the prior.
+        warmup: Share of training over which both grow from zero.
+    """
+
+    alpha: float = 0.1
+    beta: float = 1.0
+    warmup: float = 0.0
+
+    def __call__(self, model: MultimodalAutoencoder, batch: Batch, step: Step) -> Terms:
+        evidence = model.evidence(batch, step.noise)
+        assert isinstance(evidence, JointEvidence)
+        terms, plain, weighted = reconstruction_terms(model, evidence.joint.rsample(1, step.noise), batch)
+        to_prior = evidence.joint.kl(model.prior)
+        to_experts = divergence_to_experts(evidence.joint, evidence).sum(dim=0)
+        return Terms(
+            {**terms, "divergence": to_prior, "divergence/experts": to_experts},
+            item_loss=warm(1.0, self.warmup, step.fraction) * (self.beta * to_prior + self.alpha * to_experts)
+            - weighted,
+            bound=plain - to_prior,
+        )
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import Any
 
+from isthmus.fusions import Attention, Concatenation, FeatureFusion, Mean
 from isthmus.modality import Modality
 from isthmus.model import MultimodalAutoencoder
 from isthmus.objectives import Objective
@@ -83,6 +84,21 @@ class Method:
     phases: Sequence[Phase]
     capabilities: Capabilities = field(default_factory=Capabilities)
     sampler: str = "mixture"
+
+
+FEATURE_FUSIONS: dict[str, type[FeatureFusion]] = {"concat": Concatenation, "mean": Mean, "attention": Attention}
+
+
+def feature_fusion(name: str) -> type[FeatureFusion]:
+    """A fusion of features by name.
+
+    Raises:
+        ValueError: Unknown name.
+    """
+    if name not in FEATURE_FUSIONS:
+        known = ", ".join(FEATURE_FUSIONS)
+        raise ValueError(f"fusion='{name}' is unknown. Expected {known}.{nearest(name, FEATURE_FUSIONS)}")
+    return FEATURE_FUSIONS[name]
 
 
 Preset = Callable[..., Method]

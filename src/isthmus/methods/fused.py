@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from isthmus.fusions import Attention, Concatenation, Mean
-from isthmus.methods.base import Capabilities, Method, Phase, Player, register
+from isthmus.methods.base import Capabilities, Method, Phase, Player, feature_fusion, register
 from isthmus.modality import Modality
 from isthmus.model import MultimodalAutoencoder
 from isthmus.objectives import Routes
-from isthmus.suggest import nearest
-
-FUSIONS = {"concat": Concatenation, "mean": Mean, "attention": Attention}
 
 
 @register
@@ -40,12 +36,10 @@ def fused(
     Raises:
         ValueError: Unknown fusion, or `pretrain` outside [0, 1).
     """
-    if fusion not in FUSIONS:
-        raise ValueError(f"fusion='{fusion}' is unknown. Expected {', '.join(FUSIONS)}.{nearest(fusion, FUSIONS)}")
     if not 0 <= pretrain < 1:
         raise ValueError(f"pretrain={pretrain} is not a share of the epochs. Expected 0 <= pretrain < 1.")
     model = MultimodalAutoencoder(
-        modalities, latent_dim=latent_dim, fusion=FUSIONS[fusion], share=share, balance=balance
+        modalities, latent_dim=latent_dim, fusion=feature_fusion(fusion), share=share, balance=balance
     )
     phases = [Phase([Player(Routes(dropout=dropout))], share=1 - pretrain)]
     if pretrain:
