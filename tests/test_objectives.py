@@ -301,6 +301,56 @@ def test_mixture_iwae_equals_its_formula(num_draws, stratified, family):
     hold(model, terms, losses, bounds)
 
 
+@pytest.mark.parametrize("stratified", [True, False])
+def test_doubly_reparametrised_gradients_equal_their_formula(stratified):
+    # Tucker et al. 2019, eq. 8: decoders learn from a code by its importance, encoders by the square of it, through the
+    # code alone.
+    model = _model(MixtureOfExperts(), family="laplace", prior=LocationScale(LATENT_DIM, "laplace", learned=True))
+    batch, beta, num_draws = _batch(), 1.4, 4
+    terms = MixtureIWAE(num_draws, stratified, beta, dreg=True)(model, batch, Step(0, 1.0, Noise(2)))
+    plain = MixtureIWAE(num_draws, stratified, beta)(model, batch, Step(0, 1.0, Noise(2)))
+    assert_close(terms.item_loss, plain.item_loss)
+    assert_close(terms.bound, plain.bound)
+    posterior = model.encode(batch)
+    draws = posterior.rsample(num_draws, Noise(2), stratified=stratified)
+    losses = []
+    for item in range(NUM_ITEMS):
+        has, loss = observed(item), torch.zeros((), dtype=torch.float64)
+        q = [expert(model, batch, m, item) for m in has] or [Laplace(torch.zeros(4).double(), torch.ones(4).double())]
+        still = [Laplace(q_m.loc.detach(), q_m.scale.detach()) for q_m in q]
+        for source in range(draws.z.shape[1]):
+            if not draws.use[source, item]:
+                continue
+            codes, log_weights, slopes = draws.z[:, source, item], [], []
+            for code in codes:
+                z = code.detach().requires_grad_()
+                mixture = torch.stack([q_m.log_prob(z).sum() for q_m in still]).logsumexp(0) - math.log(len(still))
+                divergence = mixture - prior(model).log_prob(z).sum()
+                log_weights.append(explained(model, batch, has, z, item) - beta * divergence)
+                slopes.append(torch.autograd.grad(log_weights[-1], z, retain_graph=True)[0])
+            log_weight = torch.stack(log_weights)
+            importance = log_weight.detach().softmax(0)
+            through_codes = (importance[:, None] ** 2 * torch.stack(slopes) * codes).sum()
+            learnt = (importance * log_weight).sum() + through_codes
+            value = log_weight.logsumexp(0) - math.log(num_draws)
+            loss = loss - draws.weight[source, item] * (value.detach() + learnt - learnt.detach())
+        losses.append(loss)
+    hold(model, terms, losses, None)
+
+
+def test_doubly_reparametrised_gradients_of_one_expert_have_the_mean_of_plain_ones():
+    model, batch = _model(ProductOfExperts()), _batch()
+    head = model.inference.heads[NAMES[0]].weight
+
+    def slopes(dreg):
+        losses = (MixtureIWAE(3, dreg=dreg)(model, batch, Step(0, 1.0, Noise(seed))).loss for seed in range(1500))
+        return torch.stack([torch.autograd.grad(loss, head)[0] for loss in losses])
+
+    plain, double = slopes(False), slopes(True)
+    error = ((plain.var(dim=0) + double.var(dim=0)) / len(plain)).sqrt()
+    assert bool(((plain.mean(dim=0) - double.mean(dim=0)).abs() < 5 * error + 1e-6).all())
+
+
 # --- MVTCAE ---------------------------------------------------------------------------------------------------------
 
 

@@ -219,25 +219,36 @@ class MixtureIWAE(Objective):
         stratified: Draw from every component (M decodes of each modality); False draws one component per item, an
             unbiased estimate at one M-th of the cost.
         beta: Weight of the prior and posterior densities against the reconstructions.
+        dreg: The doubly reparametrised gradient (Tucker et al. 2019, arXiv:1810.04152, eq. 8), in which a code counts
+            by the square of its importance for the encoders: it does not drown in noise as `K` grows. The loss is the
+            same. The identity behind it is exact for one expert and `beta=1`; for more, as in Shi et al., the density
+            below the line is that of the whole mixture.
     """
 
     num_draws: int = 1
     stratified: bool = True
     beta: float = 1.0
+    dreg: bool = False
 
     def __call__(self, model: MultimodalAutoencoder, batch: Batch, step: Step) -> Terms:
         posterior = model.evidence(batch, step.noise).posterior()
         draws = posterior.rsample(self.num_draws, step.noise, stratified=self.stratified)
         scores = log_likelihoods(model, draws, batch)
         plain, weighted = weigh(model, scores)  # (K, S, B)
-        divergence = posterior.log_prob(draws.z) - model.prior.log_prob(draws.z)
+        below = posterior.detach() if self.dreg else posterior
+        divergence = below.log_prob(draws.z) - model.prior.log_prob(draws.z)
         divergence = torch.where(draws.use, divergence, 0.0)
+        log_weight = weighted - self.beta * divergence
+        loss = -self._average(log_weight, draws)
+        if self.dreg and draws.z.requires_grad:
+            importance = log_weight.detach().softmax(dim=0)
+            draws.z.register_hook(lambda gradient: gradient * importance[..., None])
         return Terms(
             {
                 **{f"reconstruction/{name}": draws.expect(score) for name, score in scores.items()},
                 "divergence": draws.expect(divergence),
             },
-            item_loss=-self._average(weighted - self.beta * divergence, draws),
+            item_loss=loss,
             bound=self._average(plain - divergence, draws),
         )
 

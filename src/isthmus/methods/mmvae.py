@@ -18,6 +18,7 @@ def mmvae(
     *,
     latent_dim: int,
     num_draws: int = 1,
+    dreg: bool = True,
     stratified: bool = True,
     beta: float = 1.0,
     family: str = "laplace",
@@ -32,6 +33,7 @@ def mmvae(
         modalities: By name.
         latent_dim: Dimensions of the code.
         num_draws: `K` importance draws per expert.
+        dreg: Doubly reparametrised gradients, in which noise does not grow with `K`.
         stratified: Draw from every expert in each step; False draws one per item, M times cheaper.
         beta: Weight of the densities against the reconstructions.
         family: Of experts and prior, "laplace" or "normal".
@@ -48,4 +50,4 @@ def mmvae(
         share=share,
         balance=balance,
     )
-    return Method(model, [Phase([Player(MixtureIWAE(num_draws, stratified, beta))])])
+    return Method(model, [Phase([Player(MixtureIWAE(num_draws, stratified, beta, dreg))])])

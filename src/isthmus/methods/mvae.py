@@ -8,7 +8,10 @@ from isthmus.fusions import ProductOfExperts
 from isthmus.methods.base import Method, Phase, Player, register
 from isthmus.modality import Modality
 from isthmus.model import MultimodalAutoencoder
-from isthmus.objectives import SubsetELBO
+from isthmus.objectives import ELBO, SubsetELBO
+from isthmus.suggest import nearest
+
+SCHEMES = ("subsampled", "separate", "joint")
 
 
 @register
@@ -18,6 +21,7 @@ def mvae(
     latent_dim: int,
     beta: float = 1.0,
     warmup: float = 0.2,
+    scheme: str = "subsampled",
     random_subsets: int = 1,
     share: str | None = None,
     balance: str | Mapping[str, float] = "per_dimension",
@@ -30,11 +34,19 @@ def mvae(
         latent_dim: Dimensions of the code.
         beta: Weight of the divergences.
         warmup: Share of training over which beta grows from zero.
+        scheme: "subsampled" trains on the ELBOs of all that is observed, of each modality alone and of random subsets;
+            "separate" leaves out the random ones, "joint" all but the first.
         random_subsets: Random subsets per item and step.
         share: "trunk" for common encoder layers.
         balance: Weights of the modalities' reconstructions.
+
+    Raises:
+        ValueError: Unknown scheme.
     """
+    if scheme not in SCHEMES:
+        raise ValueError(f"scheme='{scheme}' is unknown. Expected {', '.join(SCHEMES)}.{nearest(scheme, SCHEMES)}")
+    subsets = SubsetELBO(beta, warmup, random_subsets if scheme == "subsampled" else 0)
     model = MultimodalAutoencoder(
         modalities, latent_dim=latent_dim, fusion=ProductOfExperts(with_prior=True), share=share, balance=balance
     )
-    return Method(model, [Phase([Player(SubsetELBO(beta, warmup, random_subsets))])])
+    return Method(model, [Phase([Player(ELBO(beta, warmup) if scheme == "joint" else subsets)])])
