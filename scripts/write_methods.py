@@ -38,7 +38,11 @@ def _overview() -> str:
     lines = [header, "|---" * (header.count("|") - 1) + "|"]
     for told in map(tell, list_methods()):
         able = [word(told[name]) for name in ("modalities", "uncertainty", "density", "bound", "generative")]
-        lines.append(f"| [`{told['name']}`](#{told['name']}) | {told['paper']} | " + " | ".join(able) + " |")
+        lines.append(
+            f"| [`{told['name']}`](#{told['name'].replace('+', '-plus')}) | {told['paper']} | "
+            + " | ".join(able)
+            + " |"
+        )
     return "\n".join(lines)
 
 

@@ -26,6 +26,7 @@ VARIANTS = {
     "fused after training alone": ("fused", {"pretrain": 0.3}),
     "mmvae with one expert drawn": ("mmvae", {"stratified": False, "num_draws": 3}),
     "mmvae with plain gradients": ("mmvae", {"dreg": False, "num_draws": 2}),
+    "mmvae+ with one expert drawn": ("mmvae+", {"stratified": False, "num_draws": 3, "family": "normal"}),
     "mvae on separate bounds": ("mvae", {"scheme": "separate"}),
     "mvae on the joint bound": ("mvae", {"scheme": "joint"}),
     "mvtcae behind a shared trunk": ("mvtcae", {"share": "trunk", "balance": "per_dimension"}),

@@ -15,7 +15,7 @@ from torch.testing import assert_close
 
 from isthmus.batch import Batch, take
 from isthmus.fusions import Attention, Concatenation, Mean, MixtureOfExperts, MixtureOfProducts, ProductOfExperts
-from isthmus.inference import JointInference
+from isthmus.inference import ExpertEvidence, JointInference, PrivateInference
 from isthmus.methods import get_method, list_methods
 from isthmus.model import MultimodalAutoencoder, pool
 from isthmus.noise import Noise
@@ -23,6 +23,7 @@ from isthmus.objectives import (
     ELBO,
     JointELBO,
     MixtureIWAE,
+    PrivateMixtureIWAE,
     Routes,
     Step,
     SubsetELBO,
@@ -349,6 +350,138 @@ def test_doubly_reparametrised_gradients_of_one_expert_have_the_mean_of_plain_on
     plain, double = slopes(False), slopes(True)
     error = ((plain.var(dim=0) + double.var(dim=0)) / len(plain)).sqrt()
     assert bool(((plain.mean(dim=0) - double.mean(dim=0)).abs() < 5 * error + 1e-6).all())
+
+
+# --- private codes --------------------------------------------------------------------------------------------------
+
+PRIVATE_DIM = 2
+PLACES = {name: LATENT_DIM + PRIVATE_DIM * i for i, name in enumerate(sorted(NAMES))}
+
+
+def _private_model(fusion, family="normal", auxiliary=False):
+    inference = partial(PrivateInference, fusion=fusion, private_dim=PRIVATE_DIM, family=family, auxiliary=auxiliary)
+    whole = LATENT_DIM + 3 * PRIVATE_DIM
+    prior = LocationScale(whole, family, learned=True) if auxiliary else None
+    return _model(inference, private_dim=PRIVATE_DIM, prior=prior)
+
+
+def private_expert(model, batch, m, item):
+    """q(w_m | x_m) of one item."""
+    row = take(batch.values[NAMES[m]], batch.slots(NAMES[m])[item : item + 1])
+    loc, raw = model.inference.private_heads[NAMES[m]](pool(model.encoders[NAMES[m]](row)))[0].chunk(2)
+    return DISTRIBUTIONS[model.inference.family](loc, torch.exp(6 * torch.tanh(raw / 6)))
+
+
+def place(name):
+    return slice(PLACES[name], PLACES[name] + PRIVATE_DIM)
+
+
+def assembled(z, w):
+    """The whole code: the shared one, and private ones in the order of names."""
+    return torch.cat([z, *(w[name] for name in sorted(NAMES))])
+
+
+def test_the_whole_code_is_what_each_expert_says_of_its_part():
+    model, batch = _private_model(ProductOfExperts()), _batch()
+    posterior = model.encode(batch)
+    standard = Normal(torch.zeros(LATENT_DIM).double(), torch.ones(LATENT_DIM).double())
+    for item in range(NUM_ITEMS):
+        has = observed(item)
+        q = product([standard, *(expert(model, batch, m, item) for m in has)])
+        assert_close(posterior.mean[item, :LATENT_DIM], q.loc)
+        assert_close(posterior.spread[item, :LATENT_DIM], q.scale)
+        for m, name in enumerate(NAMES):
+            own = private_expert(model, batch, m, item) if m in has else Normal(torch.zeros(2).double(), 1.0)
+            assert_close(posterior.mean[item, place(name)], own.loc)
+            assert_close(posterior.spread[item, place(name)], own.scale + torch.zeros(2).double())
+    assert torch.equal(model.shared(posterior.mean), posterior.mean[:, :LATENT_DIM])
+
+
+def test_a_decoder_sees_the_shared_code_and_its_own():
+    model, z = _private_model(ProductOfExperts()), torch.randn(5, LATENT_DIM + 3 * PRIVATE_DIM).double()
+    for name in NAMES:
+        likelihood = model.decode(name, z)
+        target = likelihood.mode
+        for part in [slice(0, LATENT_DIM), *map(place, NAMES)]:
+            moved = z.clone()
+            moved[:, part] += 1.0
+            same = torch.allclose(model.decode(name, moved).log_prob(target), likelihood.log_prob(target))
+            assert same == (part.start not in (0, PLACES[name]))
+
+
+def test_every_shared_code_is_decoded_with_each_own_private_code():
+    # DMVAE: ELBOs with the shared code of all and of each alone, all modalities decoded from each.
+    model, batch = _private_model(ProductOfExperts()), _batch()
+    terms = SubsetELBO(beta=1.3, random_subsets=0, cross=True)(model, batch, Step(0, 1.0, Noise(4)))
+    size = LATENT_DIM + 3 * PRIVATE_DIM
+    drawn = [normal_noise(4, f"z/{s}", 1, 1, size)[:, 0, 0] for s in range(4)]
+    standard = Normal(torch.zeros(LATENT_DIM).double(), torch.ones(LATENT_DIM).double())
+    losses, bounds = [], []
+    for item in range(NUM_ITEMS):
+        has = observed(item)
+        sources = [(0, has)] + [(1 + m, [m]) for m in has if len(has) > 1]
+        loss, bound = [], []
+        for s, among in sources if has else []:
+            q = product([standard, *(expert(model, batch, m, item) for m in among)])
+            noise = drawn[s][item]
+            kl, w = kl_divergence(q, standard).sum(), {}
+            for m, name in enumerate(NAMES):
+                own = private_expert(model, batch, m, item) if m in has else Normal(torch.zeros(2).double(), 1.0)
+                w[name] = own.loc + own.scale * noise[place(name)]
+                if m in has:
+                    kl = kl + kl_divergence(own, Normal(torch.zeros(2).double(), torch.ones(2).double())).sum()
+            z = assembled(q.loc + q.scale * noise[:LATENT_DIM], w)
+            loss.append(1.3 * kl - explained(model, batch, has, z, item))
+            bound.append(explained(model, batch, has, z, item, weighted=False) - kl)
+        zero = torch.zeros((), dtype=torch.float64)
+        losses.append(torch.stack(loss).mean() if loss else zero)
+        bounds.append(bound[0] if bound else zero)
+    hold(model, terms, losses, bounds)
+
+
+@pytest.mark.parametrize("stratified", [True, False])
+@pytest.mark.parametrize("family", ["laplace", "normal"])
+def test_a_mixture_with_private_codes_equals_its_formula(family, stratified):
+    # MMVAE+: from source j, x_j is decoded with its own private code and every other with one of nobody's.
+    model, batch, num_draws, beta = _private_model(MixtureOfExperts(), family, auxiliary=True), _batch(), 3, 1.4
+    terms = PrivateMixtureIWAE(num_draws, stratified, beta)(model, batch, Step(0, 1.0, Noise(2)))
+    evidence = model.evidence(batch)
+    draws = ExpertEvidence.posterior(evidence).rsample(num_draws, Noise(2), stratified=stratified)
+    num_sources, like = draws.z.shape[1], torch.empty(0, dtype=torch.float64)
+    noise = {
+        name: getattr(Noise(2), family)(f"w/{name}", NUM_ITEMS, num_draws, num_sources, PRIVATE_DIM, like=like)
+        for name in NAMES
+    }
+    scale, distribution = model.prior.log_scale.exp(), DISTRIBUTIONS[family]
+    nothing = distribution(torch.zeros(LATENT_DIM).double(), torch.ones(LATENT_DIM).double())
+    losses = []
+    for item in range(NUM_ITEMS):
+        has = observed(item)
+        q = [expert(model, batch, m, item) for m in has] or [nothing]
+        loss = torch.zeros((), dtype=torch.float64)
+        for s in range(num_sources):
+            if not draws.use[s, item]:
+                continue
+            log_weights = []
+            for k in range(num_draws):
+                z, j = draws.z[k, s, item], int(draws.component[k, s, item])
+                mixture = torch.stack([q_m.log_prob(z).sum() for q_m in q]).logsumexp(0) - math.log(len(q))
+                divergence = mixture - distribution(torch.zeros(4).double(), scale[:4]).log_prob(z).sum()
+                w = {}
+                for m, name in enumerate(NAMES):
+                    drawn = noise[name][item, k, s]
+                    if m == j and m in has:
+                        own = private_expert(model, batch, m, item)
+                        w[name] = own.loc + own.scale * drawn
+                        given = distribution(torch.zeros(2).double(), scale[place(name)])
+                        divergence = divergence + (own.log_prob(w[name]) - given.log_prob(w[name])).sum()
+                    else:
+                        w[name] = model.inference.auxiliary[name].value.exp() * drawn
+                log_weights.append(explained(model, batch, has, assembled(z, w), item) - beta * divergence)
+            tight = torch.stack(log_weights).logsumexp(0) - math.log(num_draws)
+            loss = loss - draws.weight[s, item] * tight
+        losses.append(loss)
+    hold(model, terms, losses, None)
 
 
 # --- MVTCAE ---------------------------------------------------------------------------------------------------------

@@ -45,7 +45,7 @@ class Codes:
 
     Args:
         keys: Name of each row.
-        code: `(N, D)` float32.
+        code: `(N, D)` float32: what modalities share, where a method also has private codes.
         spread: `(N, D)`, standard deviations, or None where the method has none.
         observed: Modalities that each row has, by number, `(N,)`. Zero means that nothing could be read: the row's code
             is that of the prior.
@@ -74,7 +74,8 @@ class Autoencoder:
         modalities: Columns by modality, where they are to be grouped otherwise.
         settings: Settings of kinds, by modality, as in `{"photo": {"size": 32}}`.
         encoder: Modules of your own by modality: any `nn.Module` from rows to features `(n, F)`.
-        decoder: Modules of your own by modality, from codes `(R, latent_dim)` to what the kind's likelihood takes.
+        decoder: Modules of your own by modality, from codes `(R, latent_dim)`, with private codes as many more, to what
+            the kind's likelihood takes.
         training: Settings of the training by name: epochs, batch_size, learning_rate, seed ... of `TrainingConfig`.
 
     Raises:
@@ -265,9 +266,9 @@ class Autoencoder:
         codes, spreads, observed = [], [], []
         for batch in self._batches(prepared):
             posterior = self.model.encode(batch)
-            codes.append(posterior.mean.float().cpu())
+            codes.append(self.model.shared(posterior.mean).float().cpu())
             if posterior.spread is not None:
-                spreads.append(posterior.spread.float().cpu())
+                spreads.append(self.model.shared(posterior.spread).float().cpu())
             observed.append(batch.presence().sum(dim=0).cpu())
         return Codes(
             list(prepared.keys),

@@ -6,8 +6,9 @@ Shapes: `M` modalities, `B` items, `n` rows that are there, `D` latent dimension
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -69,16 +70,99 @@ class ExpertInference(Inference):
         self.heads = Named({name: nn.Linear(width, 2 * latent_dim) for name, width in widths.items()})
 
     def forward(self, features: dict[str, Tensor], present: Tensor) -> ExpertEvidence:
-        parameters = next(self.heads.parameters())
+        return ExpertEvidence(self._experts(self.heads, features, present), self.fusion)
+
+    def _experts(self, heads: Named, features: dict[str, Tensor], present: Tensor) -> Experts:
         rows = []
-        for m, (name, head) in enumerate(self.heads.items()):
+        for m, (name, head) in enumerate(heads.items()):
             # An absent expert is the standard Normal with weight zero: finite everywhere, so gradients are too.
-            row = parameters.new_zeros(present.shape[1], 2 * self.latent_dim)
+            bias = cast(nn.Linear, head).bias
+            row = bias.new_zeros(present.shape[1], len(bias))
             if len(features.get(name, ())):
                 row = row.index_copy(0, present[m].nonzero().squeeze(1), head(features[name]))
             rows.append(row)
         loc, log_scale = _normal(torch.stack(rows))
-        return ExpertEvidence(Experts(loc, log_scale, present, self.family), self.fusion)
+        return Experts(loc, log_scale, present, self.family)
+
+
+class PrivateEvidence(ExpertEvidence):
+    """Experts of the shared code, and of each modality's private one.
+
+    Args:
+        experts: Of the shared code, `(M, B, D)`.
+        fusion: Joins the experts.
+        private: Of each modality's own code, `(M, B, P)`.
+        order: Where each modality's private code stands behind the shared one.
+    """
+
+    def __init__(self, experts: Experts, fusion: Fusion, private: Experts, order: Sequence[int]):
+        super().__init__(experts, fusion)
+        self.private, self.order = private, list(order)
+
+    def posterior(self, among: Tensor | None = None, own: Tensor | None = None) -> Mixture:
+        """Beliefs about the whole code, `D + M P` numbers.
+
+        Args:
+            among: Bool `(M, B)`: what the shared code is inferred from.
+            own: Bool `(M, B)`: whose private codes are inferred; the same, unless it is given. Others are the prior's.
+        """
+        shared = super().posterior(among)
+        assert isinstance(shared, Mixture)
+        own = among if own is None else own
+        seen = (self.present if own is None else self.present & own)[self.order, :, None]
+        loc, log_scale = (
+            torch.where(seen, rows[self.order], 0.0).movedim(0, 1).flatten(1).expand(len(shared.loc), -1, -1)
+            for rows in (self.private.loc, self.private.log_scale)
+        )
+        return replace(
+            shared,
+            loc=torch.cat([shared.loc, loc], dim=-1),
+            log_scale=torch.cat([shared.log_scale, log_scale], dim=-1),
+        )
+
+
+class PrivateInference(ExpertInference):
+    """Experts of the shared code, fused, and of a private code for each modality, which are not.
+
+    Args:
+        widths: Features of each encoder, by name.
+        latent_dim: Dimensions of the shared code.
+        fusion: Joins the shared experts.
+        private_dim: Dimensions `P` of each private code.
+        family: "normal" or "laplace".
+        auxiliary: Learn the scale of a density per modality that private codes of other items come from.
+    """
+
+    def __init__(
+        self,
+        widths: Mapping[str, int],
+        latent_dim: int,
+        fusion: Fusion,
+        private_dim: int,
+        family: str = "normal",
+        auxiliary: bool = False,
+    ):
+        super().__init__(widths, latent_dim, fusion, family)
+        self.private_heads = Named({name: nn.Linear(width, 2 * private_dim) for name, width in widths.items()})
+        self.auxiliary = Named({name: LogScale(private_dim) for name in widths}) if auxiliary else None
+        # By name: the order in which modalities are given must not move what a code's numbers mean.
+        self.order = sorted(range(len(widths)), key=list(widths).__getitem__)
+
+    def forward(self, features: dict[str, Tensor], present: Tensor) -> PrivateEvidence:
+        shared = self._experts(self.heads, features, present)
+        private = self._experts(self.private_heads, features, present)
+        return PrivateEvidence(shared, self.fusion, private, self.order)
+
+
+class LogScale(nn.Module):
+    """A learnt log-scale `(P,)`, zero at first."""
+
+    def __init__(self, size: int):
+        super().__init__()
+        self.value = nn.Parameter(torch.zeros(size))
+
+    def forward(self) -> Tensor:
+        return self.value
 
 
 class JointEvidence(ExpertEvidence):

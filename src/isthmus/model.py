@@ -59,7 +59,9 @@ class MultimodalAutoencoder(nn.Module):
 
     Args:
         modalities: By name; their order is the order of the `M` axis.
-        latent_dim: Dimensions `D` of the code.
+        latent_dim: Dimensions `D` of the code that modalities share.
+        private_dim: Dimensions `P` of a private code for each modality, behind the shared one in the order of names:
+            the whole code then has `D + M P` numbers, of which a decoder sees the shared ones and its own.
         fusion: A `Fusion` of experts, a `FeatureFusion` class for point codes, or what makes another `Inference` from
             the widths of the encoders by name and the dimensions of the code.
         prior: Density of codes; the standard Normal by default.
@@ -81,6 +83,7 @@ class MultimodalAutoencoder(nn.Module):
         modalities: Mapping[str, Modality],
         *,
         latent_dim: int,
+        private_dim: int = 0,
         fusion: Fusion | type[FeatureFusion] | Callable[[Mapping[str, int], int], Inference],
         prior: Prior | None = None,
         family: str = "normal",
@@ -93,10 +96,14 @@ class MultimodalAutoencoder(nn.Module):
             raise ValueError("A model needs at least one modality.")
         if share not in (None, "trunk"):
             raise ValueError(f"share='{share}' is unknown. Expected None or 'trunk'.{nearest(str(share), ['trunk'])}")
-        self.latent_dim, self.max_decode_rows = latent_dim, max_decode_rows
+        self.max_decode_rows = max_decode_rows
         self.modalities = tuple(modalities)
+        self.shared_dim, self.private_dim = latent_dim, private_dim
+        self.latent_dim = latent_dim + private_dim * len(modalities)
         self.encoders = Named({name: modality.encoder() for name, modality in modalities.items()})
-        self.decoders = Named({name: modality.decoder(latent_dim) for name, modality in modalities.items()})
+        self.decoders = Named(
+            {name: modality.decoder(latent_dim + private_dim) for name, modality in modalities.items()}
+        )
         self.likelihoods = Named({name: modality.likelihood() for name, modality in modalities.items()})
         self.corruptions = {name: modality.corrupt for name, modality in modalities.items()}
         self.weights = balance_weights(
@@ -109,7 +116,7 @@ class MultimodalAutoencoder(nn.Module):
         if share == "trunk":
             self.trunk = SharedTrunk(widths, max(widths.values()))
             widths = dict.fromkeys(widths, self.trunk.width)
-        self.prior = StandardNormal(latent_dim) if prior is None else prior
+        self.prior = StandardNormal(self.latent_dim) if prior is None else prior
         self.density: CodeDensity | None = None
         self.inference: Inference
         if isinstance(fusion, Fusion):
@@ -202,9 +209,20 @@ class MultimodalAutoencoder(nn.Module):
 
     # --- from codes to data ---------------------------------------------------------------------------------------
 
+    def private(self, name: str) -> slice:
+        """Where the private code of a modality stands in the whole code; empty where there are none."""
+        start = self.shared_dim + self.private_dim * sorted(self.modalities).index(name)
+        return slice(start, start + self.private_dim)
+
+    def shared(self, z: Tensor) -> Tensor:
+        """The part of codes `(..., D + M P)` that modalities share, `(..., D)`."""
+        return z[..., : self.shared_dim]
+
     def decode(self, name: str, z: Tensor) -> Likelihood:
-        """`p(x_name | z)` of codes `(R, D)`."""
+        """`p(x_name | z)` of codes `(R, D)`, with private codes `(R, D + M P)`."""
         self._known(name, "modality")
+        if self.private_dim:
+            z = torch.cat([self.shared(z), z[..., self.private(name)]], dim=-1)
         likelihood: Likelihood = self.likelihoods[name](self.decoders[name](z))
         return likelihood
 

@@ -12,16 +12,18 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from isthmus.batch import Batch
-from isthmus.gaussians import normal_kl
-from isthmus.inference import Evidence, ExpertEvidence, JointEvidence
+from isthmus.gaussians import laplace_log_prob, normal_kl, normal_log_prob
+from isthmus.inference import Evidence, ExpertEvidence, JointEvidence, PrivateEvidence, PrivateInference
 from isthmus.model import MultimodalAutoencoder
 from isthmus.noise import Noise
-from isthmus.posteriors import Draws, Mixture
+from isthmus.posteriors import Draws, Mixture, Posterior
+from isthmus.priors import LocationScale
 
 
 @dataclass(frozen=True)
@@ -139,23 +141,36 @@ class SubsetELBO(Objective):
 
     MVAE (Wu & Goodman 2018, arXiv:1802.05335, eq. 5). The paper's sum is divided by the number of its terms that an
     item has, so that neither the number of modalities nor a gap changes an item's weight.
+
+    Args:
+        beta: Weight of the divergences.
+        warmup: Share of training over which beta grows from zero.
+        random_subsets: Random subsets per item and step.
+        cross: Reconstruct all that is observed from the shared code of every subset, each modality with its own private
+            code: DMVAE (Lee & Pavlovic 2021, arXiv:2012.13024, section 3).
     """
 
     beta: float = 1.0
     warmup: float = 0.0
     random_subsets: int = 1
+    cross: bool = False
 
     def __call__(self, model: MultimodalAutoencoder, batch: Batch, step: Step) -> Terms:
         evidence = model.evidence(batch, step.noise)
         subsets = self.subsets(evidence.present, step.noise)  # (S, M, B)
         beta = warm(self.beta, self.warmup, step.fraction)
-        posteriors = [evidence.posterior(among) for among in subsets]
+        if self.cross:
+            assert isinstance(evidence, PrivateEvidence)
+            posteriors: list[Posterior] = [evidence.posterior(among, own=among.any(dim=0)) for among in subsets]
+        else:
+            posteriors = [evidence.posterior(among) for among in subsets]
         z = torch.cat(
             [q.rsample(1, step.noise, name=f"z/{s}").z for s, q in enumerate(posteriors)], dim=1
         )  # (1, S, B, D)
         there = subsets.any(dim=1)  # (S, B)
         order = {name: m for m, name in enumerate(model.modalities)}
-        scores = {name: model.log_likelihood(name, z, subsets[:, order[name]], batch)[0] for name in batch}
+        targets = {name: there if self.cross else subsets[:, order[name]] for name in batch}
+        scores = {name: model.log_likelihood(name, z, targets[name], batch)[0] for name in batch}
         divergence = torch.stack([q.kl(model.prior) for q in posteriors])  # (S, B)
         plain, weighted = weigh(model, scores)
         weight = there.to(z) / there.sum(dim=0).clamp_min(1)
@@ -258,6 +273,70 @@ class MixtureIWAE(Objective):
 
 
 @dataclass(frozen=True)
+class PrivateMixtureIWAE(Objective):
+    r"""The importance-weighted objective of a mixture with private codes, of which other modalities see nothing.
+
+    .. math:: \sum_j w_j\, E \log \frac{1}{K} \sum_k \Big( \frac{p(z^k)\, p(w_j^k)}{q(z^k | x_A)\, q(w_j^k | x_j)}
+        \Big)^\beta p(x_j | z^k, w_j^k)^{\lambda_j} \prod_{n \neq j} p(x_n | z^k, \tilde w_n^k)^{\lambda_n},
+        \quad z^k \sim q_j, \; w_j^k \sim q(w_j | x_j), \; \tilde w_n^k \sim r_n
+
+    MMVAE+ (Palumbo et al. 2023, ICLR, "MMVAE+: Enhancing the generative quality of multimodal VAEs without
+    compromises", section 3): what is decoded from another modality gets a private code of nobody's, from an auxiliary
+    density `r_n` with a learnt scale, so that private codes cannot carry what is shared.
+
+    Args:
+        num_draws: `K`.
+        stratified: Draw from every component (M decodes of each modality); False draws one component per item.
+        beta: Weight of the densities against the reconstructions.
+    """
+
+    num_draws: int = 1
+    stratified: bool = True
+    beta: float = 1.0
+
+    def __call__(self, model: MultimodalAutoencoder, batch: Batch, step: Step) -> Terms:
+        evidence = model.evidence(batch, step.noise)
+        assert isinstance(evidence, PrivateEvidence) and isinstance(model.prior, LocationScale)
+        inference, private, size = cast(PrivateInference, model.inference), evidence.private, model.shared_dim
+        assert inference.auxiliary is not None
+        posterior = ExpertEvidence.posterior(evidence)
+        assert isinstance(posterior, Mixture)
+        draws = posterior.rsample(self.num_draws, step.noise, stratified=self.stratified)
+        members = posterior.members[draws.component] & evidence.present.T  # (K, S, B, M)
+        log_prob = normal_log_prob if posterior.family == "normal" else laplace_log_prob
+        prior_scale = model.prior.log_scale
+        zero = torch.zeros_like(prior_scale)
+        divergence = posterior.log_prob(draws.z) - log_prob(draws.z, zero[:size], prior_scale[:size])
+        parts = {}
+        for m, name in enumerate(model.modalities):
+            place, own = model.private(name), members[..., m]
+            loc, log_scale = private.loc[m], private.log_scale[m]
+            drawn = self._noise(step.noise, f"w/{name}", draws.z, model.private_dim, posterior.family)
+            w = loc + log_scale.exp() * drawn
+            between = log_prob(w, loc, log_scale) - log_prob(w, zero[place], prior_scale[place])
+            divergence = divergence + torch.where(own, between, 0.0)
+            parts[name] = torch.where(own[..., None], w, inference.auxiliary[name]().exp() * drawn)
+        z = torch.cat([draws.z, *(parts[name] for name in sorted(parts))], dim=-1)
+        scores = log_likelihoods(model, replace(draws, z=z), batch)
+        _, weighted = weigh(model, scores)
+        divergence = torch.where(draws.use, divergence, 0.0)
+        tight = torch.logsumexp(weighted - self.beta * divergence, dim=0) - math.log(self.num_draws)
+        return Terms(
+            {
+                **{f"reconstruction/{name}": draws.expect(score) for name, score in scores.items()},
+                "divergence": draws.expect(divergence),
+            },
+            item_loss=-draws.expect(tight[None]),
+        )
+
+    def _noise(self, noise: Noise, name: str, z: Tensor, size: int, family: str) -> Tensor:
+        """`(K, S, B, size)`, by place of the item."""
+        num_draws, num_sources, num_items, _ = z.shape
+        draw = noise.normal if family == "normal" else noise.laplace
+        return draw(name, num_items, num_draws, num_sources, size, like=z).movedim(0, 2)
+
+
+@dataclass(frozen=True)
 class TotalCorrelation(Objective):
     r"""Reconstruct from all that is observed; keep the posterior near every expert, so each can stand in for it.
 
@@ -328,7 +407,7 @@ class JointELBO(Objective):
     .. math:: E_{q(z|x_A)}\Big[\sum_{m \in A} \lambda_m \log p(x_m|z)\Big] - \beta\, KL(q(z|x_A) \| p(z))
         - \alpha \sum_{m \in A} KL(q(z|x_A) \| q(z|x_m))
 
-    JMVAE-kl (Suzuki et al. 2016, arXiv:1611.01891, eq. 5), for two modalities there. `A` is what an item has: the
+    JMVAE-kl (Suzuki et al. 2016, arXiv:1611.01891, section 3.3), for two modalities there. `A` is what an item has: the
     joint network takes any part of the modalities. An item with one alone is left its reconstruction and the likeness
     of the two networks.
 

@@ -160,7 +160,10 @@ def floor_predictions(study: Study, sources: tuple[str, ...], target: str) -> di
     dense = measure.dense(study.values("train", target, train_rows))
     if sources == (target,):
         if dense is not None:
-            pca, seen = PCA.fit(dense, study.model.latent_dim), measure.dense(study.values("test", target, rows))
+            pca, seen = (
+                PCA.fit(dense, study.model.shared_dim + study.model.private_dim),
+                measure.dense(study.values("test", target, rows)),
+            )
             assert seen is not None
             floors["pca"] = measure.restore(pca.inverse(pca(seen)))
         return floors
@@ -192,7 +195,8 @@ def find(study: Study, source: str, target: str) -> dict[str, Any] | None:
     rows, pairs = (study.with_all(part, (source, target)) for part in ("test", "train"))
     if not len(rows):
         return None
-    centre = [study.codes("train", (name,)).mean.double().numpy().mean(axis=0) for name in (source, target)]
+    train = {name: study.codes("train", (name,)) for name in (source, target)}
+    centre = [study.code("train", (name,), codes.rows.numpy()).mean(axis=0) for name, codes in train.items()]
     embeddings = {
         "": (study.code("test", (source,), rows) - centre[0], study.code("test", (target,), rows) - centre[1])
     }
@@ -200,7 +204,7 @@ def find(study: Study, source: str, target: str) -> dict[str, Any] | None:
         (x, query), (y, candidates) = (
             (study.view(name)["train"][pairs], study.view(name)["test"][rows]) for name in (source, target)
         )
-        embeddings |= retrieval.floor_embeddings(x, y, query, candidates, study.model.latent_dim)
+        embeddings |= retrieval.floor_embeddings(x, y, query, candidates, study.model.shared_dim)
     labels = study.labels["test"][rows]
     scores = {name: retrieval.scores(*embedding, labels) for name, embedding in embeddings.items()}
     return {

@@ -208,8 +208,9 @@ class Study:
         return encode(self.model, self.splits[part].batch, names, self.seed)
 
     def code(self, part: str, names: tuple[str, ...], rows: np.ndarray) -> np.ndarray:
-        """Mean codes `(n, D)` of the items `rows`, which must all have one of `names`."""
-        code: np.ndarray = self.codes(part, names).at(torch.as_tensor(rows)).mean.double().numpy()
+        """Mean codes `(n, D)`, what modalities share, of the items `rows`, which must all have one of `names`."""
+        codes = self.codes(part, names).at(torch.as_tensor(rows)).mean
+        code: np.ndarray = self.model.shared(codes).double().numpy()
         return code
 
     @once

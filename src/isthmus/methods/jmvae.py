@@ -26,7 +26,7 @@ def jmvae(
     balance: str | Mapping[str, float] = "per_dimension",
 ) -> Method:
     """JMVAE-kl (Suzuki et al. 2016, arXiv:1611.01891): a network for all modalities together, section 3.2, and one for
-    each that learns to stand in for it, section 3.3, eq. 5. Items with gaps train the joint network on what they have;
+    each that learns to stand in for it, section 3.3. Items with gaps train the joint network on what they have;
     in use, their code is the product of the experts of what they have.
 
     Args:

@@ -193,6 +193,7 @@ def _by_source(material: Material, rows: np.ndarray, plane: Plane) -> Map:
 
 
 def _codes(material: Material, rows: np.ndarray, sources: Sequence[str]) -> Tensor:
-    """Mean codes `(n, D)` from the sources, double, on the CPU."""
-    parts = [material.network.encode(batch.only(*sources)).mean for batch in material.chunks(rows)]
+    """Mean codes `(n, D)` from the sources, of what modalities share, double, on the CPU."""
+    network = material.network
+    parts = [network.shared(network.encode(batch.only(*sources)).mean) for batch in material.chunks(rows)]
     return torch.cat(parts).double().cpu()

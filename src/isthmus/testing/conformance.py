@@ -289,7 +289,7 @@ def check_every_subset_encodes_and_decodes(case: Case) -> None:
     subsets = [[name] for name in names] + [[n for n in names if n != name] for name in names] + [names]
     for source in filter(None, subsets):
         code = _codes(method, batch.only(*source))
-        assert code.shape == (5, LATENT_DIM), f"codes from {source} have shape {tuple(code.shape)}"
+        assert code.shape == (5, method.model.latent_dim), f"codes from {source} have shape {tuple(code.shape)}"
         _finite([code], f"codes from {source}")
         for target in names:
             event = _translate(method, batch, source, target)
@@ -307,7 +307,7 @@ def check_nothing_observed_gives_the_prior(case: Case) -> None:
     _finite(list(gradients_of(method, empty).values()), "gradients beside an empty item")
     with torch.no_grad():
         posterior = method.model.encode(empty)
-    _same(posterior.mean[0], torch.zeros(LATENT_DIM), "an item with nothing does not get the prior's mean")
+    _same(posterior.mean[0], torch.zeros(method.model.latent_dim), "an item with nothing does not get the prior's mean")
     assert (posterior.spread is not None) == method.capabilities.uncertainty, "a spread is declared, or is there, alone"
     if posterior.spread is not None:
         prior = method.model.prior.sample(20_000, Noise(0)).std(dim=0).detach()

@@ -1,0 +1,58 @@
+"""MMVAE+: mixture of experts with private codes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+from isthmus.fusions import MixtureOfExperts
+from isthmus.inference import PrivateInference
+from isthmus.methods.base import Capabilities, Method, Phase, Player, register
+from isthmus.modality import Modality
+from isthmus.model import MultimodalAutoencoder
+from isthmus.objectives import PrivateMixtureIWAE
+from isthmus.priors import LocationScale
+
+
+@register
+def mmvae_plus(
+    modalities: Mapping[str, Modality],
+    *,
+    latent_dim: int,
+    private_dim: int | None = None,
+    num_draws: int = 1,
+    stratified: bool = True,
+    beta: float = 1.0,
+    family: str = "laplace",
+    learn_prior: bool = True,
+    share: str | None = None,
+    balance: str | Mapping[str, float] = "per_dimension",
+) -> Method:
+    """MMVAE+ (Palumbo et al. 2023, ICLR): a mixture of experts for what modalities share and a private code for each,
+    section 3; a modality decoded from another gets a private code of nobody's.
+
+    Args:
+        modalities: By name.
+        latent_dim: Dimensions of the shared code.
+        private_dim: Dimensions of each private code; None takes as many as the shared one has.
+        num_draws: `K` importance draws per expert.
+        stratified: Draw from every expert in each step; False draws one per item, M times cheaper.
+        beta: Weight of the densities against the reconstructions.
+        family: Of experts and prior, "laplace" or "normal".
+        learn_prior: Learn the scale of the prior.
+        share: "trunk" for common encoder layers.
+        balance: Weights of the modalities' reconstructions.
+    """
+    own = latent_dim if private_dim is None else private_dim
+    inference = partial(PrivateInference, fusion=MixtureOfExperts(), private_dim=own, family=family, auxiliary=True)
+    model = MultimodalAutoencoder(
+        modalities,
+        latent_dim=latent_dim,
+        private_dim=own,
+        fusion=inference,
+        prior=LocationScale(latent_dim + own * len(modalities), family, learned=learn_prior),
+        share=share,
+        balance=balance,
+    )
+    objective = PrivateMixtureIWAE(num_draws, stratified, beta)
+    return Method(model, [Phase([Player(objective)])], Capabilities(bound=False))
