@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.distributions import Normal
 from torch.testing import assert_close
 
 from isthmus.fusions import (
@@ -16,6 +17,7 @@ from isthmus.fusions import (
     Attention,
     Concatenation,
     Experts,
+    HolderPooling,
     Mean,
     MixtureOfExperts,
     MixtureOfProducts,
@@ -246,3 +248,40 @@ def test_a_modality_that_nobody_has_needs_no_features(cls):
     features = _features(present)
     named = fusion(features, present)
     assert_close(fusion({n: f for n, f in features.items() if n != "b"}, present), named)
+
+
+# --- Hoelder pooling --------------------------------------------------------------------------------------------------
+
+
+def test_hoelder_pooling_is_the_squared_sum_of_roots():
+    # In one dimension, on a grid fine and wide enough that sums are integrals.
+    random = torch.Generator().manual_seed(0)
+    loc, log_scale = (torch.randn(3, 5, 1, generator=random, dtype=torch.float64) for _ in range(2))
+    present = torch.tensor([[1, 1, 1, 0, 1], [1, 0, 1, 0, 1], [1, 1, 0, 1, 1]], dtype=torch.bool)
+    experts = Experts(loc, 0.4 * log_scale, present)
+    grid = torch.linspace(-30, 30, 60_001, dtype=torch.float64)
+    step = grid[1] - grid[0]
+    mixture, one = (HolderPooling(3, exact)(experts) for exact in (True, False))
+    for item in range(5):
+        densities = [
+            Normal(loc[m, item, 0], (0.4 * log_scale[m, item, 0]).exp()).log_prob(grid).exp() for m in range(3)
+        ]
+        pooled = sum(density.sqrt() for m, density in enumerate(densities) if present[m, item]) ** 2
+        pooled = pooled / (pooled.sum() * step)
+        z = grid[:, None, None].expand(-1, 5, 1)
+        assert_close(mixture.log_prob(z)[:, item].exp(), pooled, atol=1e-9, rtol=1e-7)
+        mean = (grid * pooled).sum() * step
+        spread = (((grid - mean) ** 2 * pooled).sum() * step).sqrt()
+        assert_close(one.mean[item, 0], mean, atol=1e-8, rtol=1e-8)
+        assert_close(one.spread[item, 0], spread, atol=1e-8, rtol=1e-8)
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_hoelder_pooling_of_one_is_that_one_and_of_equals_is_any_of_them(exact):
+    loc, log_scale = torch.randn(1, 4, 3).double(), torch.randn(1, 4, 3).double()
+    here = torch.ones(2, 4, dtype=torch.bool)
+    twice = HolderPooling(2, exact)(Experts(loc.expand(2, 4, 3), log_scale.expand(2, 4, 3), here))
+    alone = HolderPooling(1, exact)(Experts(loc, log_scale, here[:1]))
+    for posterior in (twice, alone):
+        assert_close(posterior.mean, loc[0])
+        assert_close(posterior.spread, log_scale[0].exp())

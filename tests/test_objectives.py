@@ -21,10 +21,13 @@ from isthmus.model import MultimodalAutoencoder, pool
 from isthmus.noise import Noise
 from isthmus.objectives import (
     ELBO,
+    JensenShannon,
     JointELBO,
     MixtureIWAE,
     PrivateMixtureIWAE,
     Routes,
+    SelfRoutes,
+    SoftSharing,
     Step,
     SubsetELBO,
     Terms,
@@ -600,6 +603,93 @@ def test_the_joint_network_speaks_for_whole_items_and_the_experts_for_others():
         # Whole items of which a part is to be used are no longer whole.
         part = product([expert(model, batch, m, item) for m in has if m != 1])
         assert_close(pair.mean[item], part.loc)
+
+
+# --- CRMVAE, MMVM, mmJSD ---------------------------------------------------------------------------------------------
+
+
+def own_draw(model, batch, m, item, seed):
+    """One draw from an expert, with the noise that is everyone's own."""
+    q = expert(model, batch, m, item)
+    return q.loc + q.scale * normal_noise(seed, "own", 3, LATENT_DIM)[item, m]
+
+
+def test_self_routes_equal_their_formula():
+    model, batch, beta = _model(ProductOfExperts(with_prior=False)), _batch(), 1.7
+    terms = SelfRoutes(beta)(model, batch, Step(0, 1.0, Noise(6)))
+    drawn, losses, bounds = normal_noise(6, "z", 1, 1, LATENT_DIM), [], []
+    for item in range(NUM_ITEMS):
+        has = observed(item)
+        experts = {m: expert(model, batch, m, item) for m in has}
+        q = product(list(experts.values()))
+        z = q.loc + q.scale * drawn[item, 0, 0]
+        kl = kl_divergence(q, prior(model)).sum()
+        between = sum(kl_divergence(q, q_m).sum() for q_m in experts.values())
+        own = sum(explained(model, batch, [m], own_draw(model, batch, m, item, 6), item) for m in has)
+        loss = beta * (kl + between) - explained(model, batch, has, z, item) - own
+        losses.append(loss / (len(has) + 1))
+        bounds.append(explained(model, batch, has, z, item, weighted=False) - kl)
+    hold(model, terms, losses, bounds)
+
+
+@pytest.mark.parametrize("pairs", [True, False])
+@pytest.mark.parametrize("fraction", [0.2, 1.0])
+def test_soft_sharing_equals_its_formula(fraction, pairs):
+    model, batch, beta = _model(MixtureOfExperts()), _batch(), 1.7
+    terms = SoftSharing(beta, anneal=0.5, pairs=pairs)(model, batch, Step(0, fraction, Noise(6)))
+    shared, losses = min(1.0, fraction / 0.5), []
+    for item in range(NUM_ITEMS):
+        q = {m: expert(model, batch, m, item) for m in observed(item)}
+        loss = torch.zeros((), dtype=torch.float64)
+        for m, q_m in q.items():
+            z = own_draw(model, batch, m, item, 6)
+            if pairs:
+                to_mixture = sum(kl_divergence(q_m, q_k).sum() for q_k in q.values()) / len(q)
+            else:
+                mixture = torch.stack([q_k.log_prob(z).sum() for q_k in q.values()]).logsumexp(0) - math.log(len(q))
+                to_mixture = q_m.log_prob(z).sum() - mixture
+            to_prior = kl_divergence(q_m, prior(model)).sum()
+            loss = loss - explained(model, batch, [m], z, item)
+            loss = loss + beta * (shared * to_mixture + (1 - shared) * to_prior)
+        losses.append(loss)
+    hold(model, terms, losses, None)
+
+
+def test_pairs_bound_the_divergence_from_the_mixture():
+    model, batch = _model(MixtureOfExperts()), _batch()
+    steps = [Step(0, 1.0, Noise(seed)) for seed in range(600)]
+    with torch.no_grad():
+        drawn = torch.stack([SoftSharing()(model, batch, step).per_item["divergence"] for step in steps])
+        pairs = SoftSharing(pairs=True)(model, batch, steps[0]).per_item["divergence"]
+    error = drawn.std(dim=0) / len(steps) ** 0.5
+    assert bool((drawn.mean(dim=0) <= pairs + 4 * error + 1e-9).all())
+    # M log M is the most that a mixture of M experts can be away from them.
+    count = PRESENT.sum(dim=0).double()
+    assert bool((drawn.mean(dim=0) <= count * count.clamp_min(1).log() + 4 * error + 1e-9).all())
+    alone = count < 2
+    assert_close(pairs[alone], torch.zeros_like(pairs[alone]))
+
+
+@pytest.mark.parametrize("stratified", [True, False])
+def test_the_jensen_shannon_divergence_equals_its_formula(stratified):
+    model, batch, beta = _model(MixtureOfExperts()), _batch(), 1.7
+    terms = JensenShannon(beta, stratified=stratified)(model, batch, Step(0, 1.0, Noise(6)))
+    draws = model.encode(batch).rsample(1, Noise(6), stratified=stratified)
+    losses = []
+    for item in range(NUM_ITEMS):
+        has = observed(item)
+        every = [*(expert(model, batch, m, item) for m in has), prior(model)]
+        # The geometric mean: precisions and pulls are averaged.
+        precision = sum(q.scale**-2 for q in every) / len(every)
+        pull = sum(q.loc * q.scale**-2 for q in every) / len(every)
+        g = Normal(pull / precision, precision**-0.5)
+        divergence = sum(kl_divergence(q, g).sum() for q in every) / len(every)
+        fit = torch.zeros((), dtype=torch.float64)
+        for s in range(draws.z.shape[1]):
+            if draws.use[s, item]:
+                fit = fit + draws.weight[s, item] * explained(model, batch, has, draws.z[0, s, item], item)
+        losses.append(beta * divergence - fit)
+    hold(model, terms, losses, None)
 
 
 # --- fused ----------------------------------------------------------------------------------------------------------

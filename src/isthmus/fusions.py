@@ -9,6 +9,7 @@ Shapes: `J` components, `M` modalities, `B` items, `D` latent dimensions, `F` fe
 from __future__ import annotations
 
 import hashlib
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -104,6 +105,55 @@ class MixtureOfProducts(Fusion):
         loc, log_scale = product_of_normals(experts.loc, experts.log_scale, use)
         there = (use == self.members[..., None]).all(dim=1) if self.exact else use.any(dim=1)
         return Mixture(loc, log_scale, _equal_log_weight(there, like=loc), self.members)
+
+
+class HolderPooling(Fusion):
+    r"""The symmetric member of Hoelder pooling: the squared sum of the roots of the experts' densities.
+
+    .. math:: q(z | x_A) = c \Big( \sum_{m \in A} \sqrt{q(z | x_m)} \Big)^2
+        = c \Big( \sum_m q_m(z) + 2 \sum_{i<j} S_{ij}\, N(z; \mu_{ij}, \sigma_{ij}^2) \Big)
+
+    A mixture of all experts and, for each pair, of a Normal between them that weighs by how much they agree: `S_ij` is
+    their Bhattacharyya coefficient, `sigma_ij^2 = 2 s_i s_j / (s_i + s_j)` and `mu_ij = (mu_i s_j + mu_j s_i) /
+    (s_i + s_j)` with `s` the variances. Hoelder++ (Vo et al. 2026, arXiv:2606.13381) uses it as it is, HELVAE (Vo &
+    Valera 2026, arXiv:2601.06572) the one Normal with its mean and variance.
+
+    Args:
+        num_modalities: `M`.
+        exact: Keep all `M (M + 1) / 2` components; else their mean and variance make one Normal.
+    """
+
+    members: Tensor
+
+    def __init__(self, num_modalities: int, exact: bool = False):
+        super().__init__()
+        self.exact = exact
+        self.first, self.second = torch.triu_indices(num_modalities, num_modalities, offset=1).tolist()
+        single = torch.eye(num_modalities, dtype=torch.bool)
+        self.register_buffer("members", torch.cat([single, single[self.first] | single[self.second]]), persistent=False)
+
+    def forward(self, experts: Experts) -> Mixture:
+        _normals_only(experts, "HolderPooling")
+        first, second = self.first, self.second
+        variance = torch.exp(2 * experts.log_scale)
+        both = variance[first] + variance[second]
+        between = (experts.loc[first] * variance[second] + experts.loc[second] * variance[first]) / both
+        away = (experts.loc[first] - experts.loc[second]) ** 2 / both
+        log_scales = experts.log_scale[first] + experts.log_scale[second]
+        # log of S_ij, and the log-scale of the Normal between: both from the two variances and their sum.
+        agreement = 0.5 * (math.log(2) + log_scales - both.log() - 0.5 * away).sum(dim=-1)
+        loc = torch.cat([experts.loc, between])
+        log_scale = torch.cat([experts.log_scale, 0.5 * (math.log(2) + 2 * log_scales - both.log())])
+        weight = torch.cat([torch.zeros_like(experts.loc[..., 0]), math.log(2) + agreement])
+        there = (self.members[..., None] <= experts.present).all(dim=1)
+        nothing = ~there.any(dim=0)
+        log_weight = torch.where(there | nothing, weight, -torch.inf).log_softmax(dim=0)
+        mixture = Mixture(loc, log_scale, log_weight, self.members)
+        if self.exact:
+            return mixture
+        one = mixture.spread.log()[None]
+        whole = torch.ones_like(self.members[:1])
+        return Mixture(mixture.mean[None], one, torch.zeros_like(log_weight[:1]), whole)
 
 
 def all_subsets(num_modalities: int) -> Tensor:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from isthmus.batch import Batch
-from isthmus.gaussians import laplace_log_prob, normal_kl, normal_log_prob
+from isthmus.gaussians import laplace_log_prob, normal_kl, normal_log_prob, product_of_normals
 from isthmus.inference import Evidence, ExpertEvidence, JointEvidence, PrivateEvidence, PrivateInference
 from isthmus.model import MultimodalAutoencoder
 from isthmus.noise import Noise
@@ -391,6 +391,161 @@ class TotalCorrelation(Objective):
         chosen = noise.uniform("dropout/item", present.shape[1], like=like) < self.dropout
         mean = evidence.posterior(random_parts(present, noise, "dropout")).mean
         return replace(draws, z=torch.where(chosen[:, None], mean, draws.z))
+
+
+@dataclass(frozen=True)
+class SelfRoutes(Objective):
+    r"""Reconstruct from all that is observed, and each modality from itself alone; keep the two near each other.
+
+    .. math:: \frac{1}{M+1} \Big[ \sum_m \lambda_m \big( E_{q(z|x)} \log p(x_m|z) + E_{q(z|x_m)} \log p(x_m|z) \big)
+        - \beta \Big( KL(q(z|x) \| p(z)) + \sum_m KL(q(z|x) \| q(z|x_m)) \Big) \Big]
+
+    CRMVAE (Suzuki & Matsuo 2022, "Mitigating the limitations of multimodal VAEs with coordination-based approach").
+    `M` is the number of modalities that an item has. The `bound` is the ELBO of the posterior of all.
+
+    Args:
+        beta: Weight of the divergences.
+        warmup: Share of training over which beta grows from zero.
+    """
+
+    beta: float = 1.0
+    warmup: float = 0.0
+
+    def __call__(self, model: MultimodalAutoencoder, batch: Batch, step: Step) -> Terms:
+        evidence = model.evidence(batch, step.noise)
+        posterior = evidence.posterior()
+        assert isinstance(evidence, ExpertEvidence) and isinstance(posterior, Mixture)
+        # One source of all, and one of each modality that only itself is decoded from: one call for both.
+        z = torch.cat([posterior.rsample(1, step.noise).z, own_codes(evidence, step.noise)[None]], dim=1)
+        whole, own = {}, {}
+        for m, name in enumerate(model.modalities):
+            if name in batch:
+                use = torch.zeros(z.shape[1:3], dtype=torch.bool, device=z.device)
+                use[0], use[1 + m] = True, evidence.present[m]
+                score = model.log_likelihood(name, z, use, batch)[0]
+                whole[name], own[name] = score[0], score[1 + m]
+        plain, weighted = weigh(model, whole)
+        _, weighted_own = weigh(model, own)
+        to_prior, to_experts = posterior.kl(model.prior), divergence_to_experts(posterior, evidence).sum(dim=0)
+        count = evidence.present.sum(dim=0).to(to_prior)
+        beta = warm(self.beta, self.warmup, step.fraction)
+        return Terms(
+            {
+                **{f"reconstruction/{name}": score for name, score in whole.items()},
+                **{f"own/{name}": score for name, score in own.items()},
+                "divergence": to_prior,
+                "divergence/experts": to_experts,
+            },
+            item_loss=(beta * (to_prior + to_experts) - weighted - weighted_own) / (count + 1),
+            bound=plain - to_prior,
+        )
+
+
+@dataclass(frozen=True)
+class SoftSharing(Objective):
+    r"""Each modality reconstructs itself; its expert is kept near the mixture of all experts of the item.
+
+    .. math:: \sum_m \lambda_m E_{q(z|x_m)} \log p(x_m | z) - \beta \sum_m KL\Big(q(z|x_m) \Big\| \frac{1}{M} \sum_k
+        q(z|x_k)\Big)
+
+    MMVM (Sutter et al. 2024, NeurIPS, "Unity by diversity: improved representation learning in multimodal VAEs"). At
+    first the place of the mixture is taken by N(0, I), as in the authors' code.
+
+    Args:
+        beta: Weight of the divergences.
+        anneal: Share of training over which the mixture takes over from N(0, I).
+        pairs: Take the mean of `KL(q(z|x_m) || q(z|x_k))` over `k`, an upper bound in closed form which the authors'
+            code uses; else one draw estimates the divergence itself.
+    """
+
+    beta: float = 1.0
+    anneal: float = 0.0
+    pairs: bool = False
+
+    def __call__(self, model: MultimodalAutoencoder, batch: Batch, step: Step) -> Terms:
+        evidence = model.evidence(batch, step.noise)
+        assert isinstance(evidence, ExpertEvidence)
+        experts, present = evidence.experts, evidence.present
+        own = own_reconstruction(model, evidence, batch, step.noise)
+        _, weighted = weigh(model, own)
+        to_prior = torch.where(present, model.prior.kl_from("normal", experts.loc, experts.log_scale), 0.0)
+        if self.pairs:
+            to_each = normal_kl(experts.loc[:, None], experts.log_scale[:, None], experts.loc, experts.log_scale)
+            to_each = torch.where(present[:, None] & present, to_each, 0.0)
+            to_mixture = to_each.sum(dim=1) / present.sum(dim=0).clamp_min(1)
+        else:
+            mixture = evidence.posterior()
+            z = own_codes(evidence, step.noise)
+            to_mixture = normal_log_prob(z, experts.loc, experts.log_scale) - mixture.log_prob(z)
+            to_mixture = torch.where(present, to_mixture, 0.0)
+        shared = warm(1.0, self.anneal, step.fraction)
+        divergence = (shared * to_mixture + (1 - shared) * to_prior).sum(dim=0)
+        return Terms(
+            {**{f"reconstruction/{name}": score for name, score in own.items()}, "divergence": divergence},
+            item_loss=self.beta * divergence - weighted,
+        )
+
+
+@dataclass(frozen=True)
+class JensenShannon(Objective):
+    r"""Reconstruct from a mixture of experts; keep experts and prior near the geometric mean of them all.
+
+    .. math:: E_{q(z|x)} \Big[ \sum_m \lambda_m \log p(x_m|z) \Big] - \beta \sum_{\nu=0}^{M} \pi_\nu KL(q_\nu \| g),
+        \quad g \propto \prod_\nu q_\nu^{\pi_\nu}, \; q_0 = p(z), \; \pi_\nu = \frac{1}{M + 1}
+
+    mmJSD (Sutter, Daunhawer & Vogt 2020, arXiv:2006.08242, section 3). `M` is the number of modalities that an item
+    has.
+
+    Args:
+        beta: Weight of the divergence.
+        warmup: Share of training over which beta grows from zero.
+        stratified: Draw from every expert (M decodes of each modality); False draws one per item.
+    """
+
+    beta: float = 1.0
+    warmup: float = 0.0
+    stratified: bool = False
+
+    def __call__(self, model: MultimodalAutoencoder, batch: Batch, step: Step) -> Terms:
+        evidence = model.evidence(batch, step.noise)
+        assert isinstance(evidence, ExpertEvidence)
+        draws = evidence.posterior().rsample(1, step.noise, stratified=self.stratified)
+        terms, _, weighted = reconstruction_terms(model, draws, batch)
+        experts = evidence.experts
+        # The prior, N(0, I), stands as one more expert that is always there.
+        zero = torch.zeros_like(experts.loc[:1])
+        loc, log_scale = torch.cat([experts.loc, zero]), torch.cat([experts.log_scale, zero])
+        there = torch.cat([experts.present, torch.ones_like(experts.present[:1])])
+        count = there.sum(dim=0).to(loc)
+        product, narrow = product_of_normals(loc, log_scale, there[None])
+        # A geometric mean has the mean of the product and its precision divided by the number of factors.
+        wide = narrow + 0.5 * count.log()[:, None]
+        each = torch.where(there, normal_kl(loc, log_scale, product, wide), 0.0)
+        divergence = each.sum(dim=0) / count
+        return Terms(
+            {**terms, "divergence": divergence},
+            item_loss=warm(self.beta, self.warmup, step.fraction) * divergence - weighted,
+        )
+
+
+def own_codes(evidence: ExpertEvidence, noise: Noise) -> Tensor:
+    """One draw from every expert, `(M, B, D)`."""
+    experts = evidence.experts
+    num_modalities, num_items, latent_dim = experts.loc.shape
+    drawn = noise.normal("own", num_items, num_modalities, latent_dim, like=experts.loc).movedim(1, 0)
+    return experts.loc + experts.log_scale.exp() * drawn
+
+
+def own_reconstruction(
+    model: MultimodalAutoencoder, evidence: ExpertEvidence, batch: Batch, noise: Noise
+) -> dict[str, Tensor]:
+    """`log p(x_m | z)` of every modality from a draw of its own expert alone, `(B,)`; zero where it is absent."""
+    z, present = own_codes(evidence, noise), evidence.present
+    return {
+        name: model.log_likelihood(name, z[None, m : m + 1], present[m : m + 1], batch)[0, 0]
+        for m, name in enumerate(model.modalities)
+        if name in batch
+    }
 
 
 def divergence_to_experts(posterior: Mixture, evidence: ExpertEvidence) -> Tensor:

@@ -1,0 +1,40 @@
+"""mmJSD: a mixture of experts, held together by their distance from the geometric mean."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from isthmus.fusions import MixtureOfExperts
+from isthmus.methods.base import Capabilities, Method, Phase, Player, register
+from isthmus.modality import Modality
+from isthmus.model import MultimodalAutoencoder
+from isthmus.objectives import JensenShannon
+
+
+@register
+def mmjsd(
+    modalities: Mapping[str, Modality],
+    *,
+    latent_dim: int,
+    beta: float = 1.0,
+    warmup: float = 0.2,
+    stratified: bool = False,
+    share: str | None = None,
+    balance: str | Mapping[str, float] = "per_dimension",
+) -> Method:
+    """Multimodal JSD (Sutter, Daunhawer & Vogt 2020, arXiv:2006.08242): codes from a mixture of experts; experts and
+    prior are kept near the geometric mean of them all, section 3.
+
+    Args:
+        modalities: By name.
+        latent_dim: Dimensions of the code.
+        beta: Weight of the divergences.
+        warmup: Share of training over which beta grows from zero.
+        stratified: Draw from every expert in each step; False draws one per item, M times cheaper.
+        share: "trunk" for common encoder layers.
+        balance: Weights of the modalities' reconstructions.
+    """
+    model = MultimodalAutoencoder(
+        modalities, latent_dim=latent_dim, fusion=MixtureOfExperts(), share=share, balance=balance
+    )
+    return Method(model, [Phase([Player(JensenShannon(beta, warmup, stratified))])], Capabilities(bound=False))
