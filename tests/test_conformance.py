@@ -26,6 +26,8 @@ VARIANTS = {
     "fused after training alone": ("fused", {"pretrain": 0.3}),
     "mmvae with one expert drawn": ("mmvae", {"stratified": False, "num_draws": 3}),
     "mmvae with plain gradients": ("mmvae", {"dreg": False, "num_draws": 2}),
+    "hoelder+ with one component drawn": ("hoelder+", {"stratified": False, "num_draws": 2}),
+    "cmvae of normals": ("cmvae", {"family": "normal", "num_clusters": 5}),
     "hoelder with all components": ("hoelder", {"exact": True}),
     "mmvm with drawn divergences": ("mmvm", {"pairs": False, "anneal": 0.0}),
     "mmjsd with every expert drawn": ("mmjsd", {"stratified": True}),

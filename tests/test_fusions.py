@@ -17,7 +17,7 @@ from isthmus.fusions import (
     Attention,
     Concatenation,
     Experts,
-    HolderPooling,
+    HoelderPooling,
     Mean,
     MixtureOfExperts,
     MixtureOfProducts,
@@ -261,7 +261,7 @@ def test_hoelder_pooling_is_the_squared_sum_of_roots():
     experts = Experts(loc, 0.4 * log_scale, present)
     grid = torch.linspace(-30, 30, 60_001, dtype=torch.float64)
     step = grid[1] - grid[0]
-    mixture, one = (HolderPooling(3, exact)(experts) for exact in (True, False))
+    mixture, one = (HoelderPooling(3, exact)(experts) for exact in (True, False))
     for item in range(5):
         densities = [
             Normal(loc[m, item, 0], (0.4 * log_scale[m, item, 0]).exp()).log_prob(grid).exp() for m in range(3)
@@ -280,8 +280,8 @@ def test_hoelder_pooling_is_the_squared_sum_of_roots():
 def test_hoelder_pooling_of_one_is_that_one_and_of_equals_is_any_of_them(exact):
     loc, log_scale = torch.randn(1, 4, 3).double(), torch.randn(1, 4, 3).double()
     here = torch.ones(2, 4, dtype=torch.bool)
-    twice = HolderPooling(2, exact)(Experts(loc.expand(2, 4, 3), log_scale.expand(2, 4, 3), here))
-    alone = HolderPooling(1, exact)(Experts(loc, log_scale, here[:1]))
+    twice = HoelderPooling(2, exact)(Experts(loc.expand(2, 4, 3), log_scale.expand(2, 4, 3), here))
+    alone = HoelderPooling(1, exact)(Experts(loc, log_scale, here[:1]))
     for posterior in (twice, alone):
         assert_close(posterior.mean, loc[0])
         assert_close(posterior.spread, log_scale[0].exp())

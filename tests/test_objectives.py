@@ -14,7 +14,15 @@ from torch.distributions import Laplace, Normal, kl_divergence
 from torch.testing import assert_close
 
 from isthmus.batch import Batch, take
-from isthmus.fusions import Attention, Concatenation, Mean, MixtureOfExperts, MixtureOfProducts, ProductOfExperts
+from isthmus.fusions import (
+    Attention,
+    Concatenation,
+    HoelderPooling,
+    Mean,
+    MixtureOfExperts,
+    MixtureOfProducts,
+    ProductOfExperts,
+)
 from isthmus.inference import ExpertEvidence, JointInference, PrivateInference
 from isthmus.methods import get_method, list_methods
 from isthmus.model import MultimodalAutoencoder, pool
@@ -443,24 +451,29 @@ def test_every_shared_code_is_decoded_with_each_own_private_code():
 
 
 @pytest.mark.parametrize("stratified", [True, False])
-@pytest.mark.parametrize("family", ["laplace", "normal"])
-def test_a_mixture_with_private_codes_equals_its_formula(family, stratified):
-    # MMVAE+: from source j, x_j is decoded with its own private code and every other with one of nobody's.
-    model, batch, num_draws, beta = _private_model(MixtureOfExperts(), family, auxiliary=True), _batch(), 3, 1.4
+@pytest.mark.parametrize(
+    ("fusion", "family"),
+    [(MixtureOfExperts(), "laplace"), (MixtureOfExperts(), "normal"), (HoelderPooling(3, exact=True), "normal")],
+)
+def test_a_mixture_with_private_codes_equals_its_formula(fusion, family, stratified):
+    # MMVAE+: from source j, x_j is decoded with its own private code and every other with one of nobody's. In Hoelder+
+    # a source may be a pair, both of which have their own.
+    model, batch, num_draws, beta = _private_model(fusion, family, auxiliary=True), _batch(), 3, 1.4
     terms = PrivateMixtureIWAE(num_draws, stratified, beta)(model, batch, Step(0, 1.0, Noise(2)))
     evidence = model.evidence(batch)
-    draws = ExpertEvidence.posterior(evidence).rsample(num_draws, Noise(2), stratified=stratified)
+    posterior = ExpertEvidence.posterior(evidence)
+    draws = posterior.rsample(num_draws, Noise(2), stratified=stratified)
     num_sources, like = draws.z.shape[1], torch.empty(0, dtype=torch.float64)
     noise = {
         name: getattr(Noise(2), family)(f"w/{name}", NUM_ITEMS, num_draws, num_sources, PRIVATE_DIM, like=like)
         for name in NAMES
     }
     scale, distribution = model.prior.log_scale.exp(), DISTRIBUTIONS[family]
-    nothing = distribution(torch.zeros(LATENT_DIM).double(), torch.ones(LATENT_DIM).double())
     losses = []
     for item in range(NUM_ITEMS):
         has = observed(item)
-        q = [expert(model, batch, m, item) for m in has] or [nothing]
+        there = [j for j in range(len(posterior.loc)) if posterior.log_weight[j, item] > -torch.inf]
+        q = {j: distribution(posterior.loc[j, item], posterior.log_scale[j, item].exp()) for j in there}
         loss = torch.zeros((), dtype=torch.float64)
         for s in range(num_sources):
             if not draws.use[s, item]:
@@ -468,12 +481,13 @@ def test_a_mixture_with_private_codes_equals_its_formula(family, stratified):
             log_weights = []
             for k in range(num_draws):
                 z, j = draws.z[k, s, item], int(draws.component[k, s, item])
-                mixture = torch.stack([q_m.log_prob(z).sum() for q_m in q]).logsumexp(0) - math.log(len(q))
+                each = [posterior.log_weight[c, item] + q_c.log_prob(z).sum() for c, q_c in q.items()]
+                mixture = torch.stack(each).logsumexp(0)
                 divergence = mixture - distribution(torch.zeros(4).double(), scale[:4]).log_prob(z).sum()
                 w = {}
                 for m, name in enumerate(NAMES):
                     drawn = noise[name][item, k, s]
-                    if m == j and m in has:
+                    if posterior.members[j, m] and m in has:
                         own = private_expert(model, batch, m, item)
                         w[name] = own.loc + own.scale * drawn
                         given = distribution(torch.zeros(2).double(), scale[place(name)])

@@ -107,7 +107,7 @@ class MixtureOfProducts(Fusion):
         return Mixture(loc, log_scale, _equal_log_weight(there, like=loc), self.members)
 
 
-class HolderPooling(Fusion):
+class HoelderPooling(Fusion):
     r"""The symmetric member of Hoelder pooling: the squared sum of the roots of the experts' densities.
 
     .. math:: q(z | x_A) = c \Big( \sum_{m \in A} \sqrt{q(z | x_m)} \Big)^2
@@ -133,7 +133,7 @@ class HolderPooling(Fusion):
         self.register_buffer("members", torch.cat([single, single[self.first] | single[self.second]]), persistent=False)
 
     def forward(self, experts: Experts) -> Mixture:
-        _normals_only(experts, "HolderPooling")
+        _normals_only(experts, "HoelderPooling")
         first, second = self.first, self.second
         variance = torch.exp(2 * experts.log_scale)
         both = variance[first] + variance[second]

@@ -23,7 +23,6 @@ from isthmus.inference import Evidence, ExpertEvidence, JointEvidence, PrivateEv
 from isthmus.model import MultimodalAutoencoder
 from isthmus.noise import Noise
 from isthmus.posteriors import Draws, Mixture, Posterior
-from isthmus.priors import LocationScale
 
 
 @dataclass(frozen=True)
@@ -296,7 +295,7 @@ class PrivateMixtureIWAE(Objective):
 
     def __call__(self, model: MultimodalAutoencoder, batch: Batch, step: Step) -> Terms:
         evidence = model.evidence(batch, step.noise)
-        assert isinstance(evidence, PrivateEvidence) and isinstance(model.prior, LocationScale)
+        assert isinstance(evidence, PrivateEvidence)
         inference, private, size = cast(PrivateInference, model.inference), evidence.private, model.shared_dim
         assert inference.auxiliary is not None
         posterior = ExpertEvidence.posterior(evidence)
@@ -304,16 +303,14 @@ class PrivateMixtureIWAE(Objective):
         draws = posterior.rsample(self.num_draws, step.noise, stratified=self.stratified)
         members = posterior.members[draws.component] & evidence.present.T  # (K, S, B, M)
         log_prob = normal_log_prob if posterior.family == "normal" else laplace_log_prob
-        prior_scale = model.prior.log_scale
-        zero = torch.zeros_like(prior_scale)
-        divergence = posterior.log_prob(draws.z) - log_prob(draws.z, zero[:size], prior_scale[:size])
+        divergence = posterior.log_prob(draws.z) - model.prior.part_log_prob(draws.z, slice(0, size))
         parts = {}
         for m, name in enumerate(model.modalities):
-            place, own = model.private(name), members[..., m]
+            own = members[..., m]
             loc, log_scale = private.loc[m], private.log_scale[m]
             drawn = self._noise(step.noise, f"w/{name}", draws.z, model.private_dim, posterior.family)
             w = loc + log_scale.exp() * drawn
-            between = log_prob(w, loc, log_scale) - log_prob(w, zero[place], prior_scale[place])
+            between = log_prob(w, loc, log_scale) - model.prior.part_log_prob(w, model.private(name))
             divergence = divergence + torch.where(own, between, 0.0)
             parts[name] = torch.where(own[..., None], w, inference.auxiliary[name]().exp() * drawn)
         z = torch.cat([draws.z, *(parts[name] for name in sorted(parts))], dim=-1)

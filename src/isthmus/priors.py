@@ -5,6 +5,7 @@ Shapes: `D` latent dimensions; `z (..., D)`.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 
 import torch
@@ -35,6 +36,17 @@ class Prior(nn.Module, ABC):
             ValueError: There is no closed form for this family.
         """
 
+    def part_log_prob(self, z: Tensor, place: slice) -> Tensor:
+        """Log density of one part of a code, `z (..., d)` at `place`, shared or private, `(...)`, in nats.
+
+        Raises:
+            TypeError: This prior has no parts.
+        """
+        raise TypeError(f"{type(self).__name__} has no parts. Methods with private codes need a prior that has.")
+
+    def finish(self, codes: Tensor) -> None:
+        """Told the codes `(N, D)` of the training items once training has ended."""
+
 
 class LocationScale(Prior):
     """A diagonal Normal or Laplace around zero; `learned` makes its scale a parameter with mean scale one.
@@ -58,6 +70,10 @@ class LocationScale(Prior):
         log_prob = gaussians.normal_log_prob if self.family == "normal" else gaussians.laplace_log_prob
         return log_prob(z, torch.zeros_like(self.logits), self.log_scale)
 
+    def part_log_prob(self, z: Tensor, place: slice) -> Tensor:
+        log_prob = gaussians.normal_log_prob if self.family == "normal" else gaussians.laplace_log_prob
+        return log_prob(z, torch.zeros_like(self.logits[place]), self.log_scale[place])
+
     def sample(self, rows: int, noise: Noise, name: str = "prior") -> Tensor:
         draw = noise.normal if self.family == "normal" else noise.laplace
         return self.log_scale.exp() * draw(name, rows, self.latent_dim, like=self.logits)
@@ -74,3 +90,100 @@ class StandardNormal(LocationScale):
 
     def __init__(self, latent_dim: int):
         super().__init__(latent_dim)
+
+
+class ClusterPrior(Prior):
+    r"""A mixture over the shared part of a code, in which clusters form; private parts are standard.
+
+    .. math:: p(z, w) = \sum_c \pi_c\, p(z; \mu_c, s_c) \prod_m p(w_m; 0, 1)
+
+    CMVAE (Palumbo et al. 2024, ICLR, "Deep generative clustering with multimodal diffusion variational autoencoders").
+    Its bound has `log p(z, c) - log q(c|z)` under `q(c|z) = p(c|z)`, which is `log p(z)` whatever `c`: the sum over
+    clusters is exact.
+
+    Args:
+        shared_dim: Dimensions of the shared part.
+        private_dim: Dimensions of all private parts together.
+        num_clusters: At first; `finish` leaves out those that training did not need.
+        family: "normal" or "laplace".
+        beta: Weight of the entropy against the likelihood when clusters are left out.
+    """
+
+    active: Tensor
+
+    def __init__(self, shared_dim: int, private_dim: int, num_clusters: int, family: str = "normal", beta: float = 1.0):
+        super().__init__()
+        self.latent_dim, self.shared_dim, self.family, self.beta = shared_dim + private_dim, shared_dim, family, beta
+        self.logits = nn.Parameter(torch.zeros(num_clusters))
+        # Apart, or all would learn the same; near enough that the whole is about standard.
+        self.loc = nn.Parameter(0.25 * torch.randn(num_clusters, shared_dim))
+        self.log_scale = nn.Parameter(torch.zeros(num_clusters, shared_dim))
+        self.register_buffer("active", torch.ones(num_clusters, dtype=torch.bool))
+
+    @property
+    def log_weight(self) -> Tensor:
+        """`(C,)`, normalised over the clusters that are left; minus infinity for others."""
+        return torch.where(self.active, self.logits, -torch.inf).log_softmax(dim=0)
+
+    def joint_log_prob(self, z: Tensor) -> Tensor:
+        """`log p(z, c)` of shared parts `(..., D)`, `(..., C)`."""
+        log_prob = gaussians.normal_log_prob if self.family == "normal" else gaussians.laplace_log_prob
+        return self.log_weight + log_prob(z[..., None, :], self.loc, self.log_scale)
+
+    def assign(self, codes: Tensor) -> Tensor:
+        """`p(c | z)` of codes, shared or whole, `(..., C)`; zero for clusters that were left out."""
+        return self.joint_log_prob(codes[..., : self.shared_dim]).softmax(dim=-1)
+
+    def part_log_prob(self, z: Tensor, place: slice) -> Tensor:
+        if not place.start:
+            return self.joint_log_prob(z).logsumexp(dim=-1)
+        log_prob = gaussians.normal_log_prob if self.family == "normal" else gaussians.laplace_log_prob
+        zero = torch.zeros_like(z)
+        return log_prob(z, zero, zero)
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        shared, private = z[..., : self.shared_dim], z[..., self.shared_dim :]
+        return self.part_log_prob(shared, slice(0, self.shared_dim)) + self.part_log_prob(
+            private, slice(self.shared_dim, self.latent_dim)
+        )
+
+    def sample(self, rows: int, noise: Noise, name: str = "prior") -> Tensor:
+        draw = noise.normal if self.family == "normal" else noise.laplace
+        drawn = draw(name, rows, self.latent_dim, like=self.loc)
+        cluster = noise.categorical(f"{name}/cluster", self.log_weight.expand(rows, -1))
+        shared = self.loc[cluster] + self.log_scale[cluster].exp() * drawn[:, : self.shared_dim]
+        return torch.cat([shared, drawn[:, self.shared_dim :]], dim=1)
+
+    def kl_from(self, family: str, loc: Tensor, log_scale: Tensor) -> Tensor:
+        raise ValueError("No closed form for the divergence from a prior of clusters. Draw it, as cmvae does.")
+
+    @torch.no_grad()
+    def finish(self, codes: Tensor) -> None:
+        r"""Leave out clusters, the least used first, and keep the number that is clearest about the training items.
+
+        The fewest of all numbers of clusters by :math:`\beta H(c|z) / \log C - \log p(z) / D`, means over items, with
+        `C` the clusters left and `D` the shared dimensions: the penalised normalised entropy of the authors' code, on
+        mean codes. One cluster alone, which is never in doubt, is not considered.
+        """
+        z = codes[:, : self.shared_dim].to(self.loc)
+        self.active.fill_(True)
+        if len(self.active) < 2 or not len(z):
+            return
+        best, kept = None, self.active.clone()
+        while True:
+            joint = self.joint_log_prob(z)
+            share = joint.softmax(dim=1)
+            number = int(self.active.sum())
+            entropy = torch.special.entr(share).sum(dim=1).mean() / math.log(number)
+            score = float(self.beta * entropy - joint.logsumexp(dim=1).mean() / self.shared_dim)
+            if best is None or score < best:
+                best, kept = score, self.active.clone()
+            if number == 2:
+                break
+            mass = torch.where(
+                self.active,
+                share.max(dim=1).values @ nn.functional.one_hot(share.argmax(dim=1), len(self.active)).to(share),
+                torch.inf,
+            )
+            self.active[mass.argmin()] = False
+        self.active.copy_(kept)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from isthmus.fusions import HolderPooling
+from isthmus.fusions import HoelderPooling
 from isthmus.methods.base import Method, Phase, Player, register
 from isthmus.modality import Modality
 from isthmus.model import MultimodalAutoencoder
@@ -36,6 +36,6 @@ def hoelder(
         balance: Weights of the modalities' reconstructions.
     """
     model = MultimodalAutoencoder(
-        modalities, latent_dim=latent_dim, fusion=HolderPooling(len(modalities), exact), share=share, balance=balance
+        modalities, latent_dim=latent_dim, fusion=HoelderPooling(len(modalities), exact), share=share, balance=balance
     )
     return Method(model, [Phase([Player(ELBO(beta, warmup))])])

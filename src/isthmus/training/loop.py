@@ -103,6 +103,7 @@ def train(
         some = torch.stack([store.present(name) for name in store.modalities]).any(dim=0)[splits["train"]]
         if some.any():
             model.inference.finish(codes[some].to(model.device))
+            model.prior.finish(codes[some].to(model.device))
         if not some.all():  # what an item without anything gets may just have been learnt
             codes = encode(model, store, normalise, splits["train"])
         watched = splits["validation"] if len(splits.get("validation", ())) else splits["train"]
