@@ -27,6 +27,7 @@ VARIANTS = {
     "mmvae with one expert drawn": ("mmvae", {"stratified": False, "num_draws": 3}),
     "mmvae with plain gradients": ("mmvae", {"dreg": False, "num_draws": 2}),
     "hoelder+ with one component drawn": ("hoelder+", {"stratified": False, "num_draws": 2}),
+    "a mixture of barycentres": ("barycentre", {"mixture": True}),
     "cmvae of normals": ("cmvae", {"family": "normal", "num_clusters": 5}),
     "hoelder with all components": ("hoelder", {"exact": True}),
     "mmvm with drawn divergences": ("mmvm", {"pairs": False, "anneal": 0.0}),

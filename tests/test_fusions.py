@@ -15,6 +15,7 @@ from isthmus.fusions import (
     MAX_MODALITIES_WITH_ALL_SUBSETS,
     NUM_CHOSEN_SUBSETS,
     Attention,
+    Barycentre,
     Concatenation,
     Experts,
     HoelderPooling,
@@ -22,6 +23,7 @@ from isthmus.fusions import (
     MixtureOfExperts,
     MixtureOfProducts,
     ProductOfExperts,
+    WeightedProduct,
     all_subsets,
     chosen_subsets,
 )
@@ -285,3 +287,69 @@ def test_hoelder_pooling_of_one_is_that_one_and_of_equals_is_any_of_them(exact):
     for posterior in (twice, alone):
         assert_close(posterior.mean, loc[0])
         assert_close(posterior.spread, log_scale[0].exp())
+
+
+# --- weighted product and barycentre ----------------------------------------------------------------------------------
+
+
+def test_the_weighted_product_is_the_product_to_those_powers():
+    experts = _experts()
+    fusion = WeightedProduct("abc", experts.loc.shape[-1]).to(experts.loc)
+    with torch.no_grad():
+        for layer in fusion.logits.values():
+            layer.value.normal_(generator=torch.Generator().manual_seed(0))
+    posterior = fusion(experts)
+    logits = torch.stack([layer.value for layer in fusion.logits.values()])
+    for item in range(experts.loc.shape[1]):
+        has = [m for m in range(3) if experts.present[m, item]]
+        if not has:
+            assert_close(posterior.mean[item], torch.zeros_like(posterior.mean[item]))
+            assert_close(posterior.spread[item], torch.ones_like(posterior.mean[item]))
+            continue
+        power = logits[has].softmax(dim=0)
+        precision = sum(a * torch.exp(-2 * experts.log_scale[m, item]) for a, m in zip(power, has, strict=True))
+        pull = sum(
+            a * torch.exp(-2 * experts.log_scale[m, item]) * experts.loc[m, item]
+            for a, m in zip(power, has, strict=True)
+        )
+        assert_close(posterior.mean[item], pull / precision)
+        assert_close(posterior.spread[item], precision**-0.5)
+        # Never more certain than the most certain, nor less than the least.
+        scale = experts.log_scale[has, item].exp()
+        inside = (posterior.spread[item] >= scale.amin(dim=0) - 1e-9) & (
+            posterior.spread[item] <= scale.amax(dim=0) + 1e-9
+        )
+        assert bool(inside.all())
+
+
+def test_the_barycentre_has_the_least_distance_to_its_experts():
+    experts = _experts()
+    posterior = Barycentre("abc")(experts)
+
+    def distance(loc, scale, item):
+        """Mean squared 2-Wasserstein distance between Normals, in one item."""
+        has = experts.present[:, item]
+        away = (loc - experts.loc[has, item]) ** 2 + (scale - experts.log_scale[has, item].exp()) ** 2
+        return away.sum(dim=-1).mean()
+
+    for item in range(experts.loc.shape[1]):
+        if not experts.present[:, item].any():
+            assert_close(posterior.mean[item], torch.zeros_like(posterior.mean[item]))
+            assert_close(posterior.spread[item], torch.ones_like(posterior.mean[item]))
+            continue
+        loc, scale = (
+            value.detach().clone().requires_grad_() for value in (posterior.mean[item], posterior.spread[item])
+        )
+        slopes = torch.autograd.grad(distance(loc, scale, item), (loc, scale))
+        assert all(slope.abs().max() < 1e-6 for slope in slopes)
+
+
+def test_a_mixture_of_barycentres_has_one_for_every_subset():
+    experts = _experts()
+    whole = torch.ones_like(experts.present)
+    mixture = Barycentre("abc", mixture=True)(Experts(experts.loc, experts.log_scale, whole))
+    assert len(mixture.loc) == 7
+    for j, members in enumerate(all_subsets(3)):
+        assert_close(mixture.loc[j], experts.loc[members].mean(dim=0))
+        assert_close(mixture.log_scale[j].exp(), experts.log_scale[members].exp().mean(dim=0))
+        assert_close(mixture.weight[j], torch.full_like(mixture.weight[j], 1 / 7))

@@ -11,17 +11,19 @@ from __future__ import annotations
 import hashlib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from isthmus.gaussians import product_of_normals
-from isthmus.networks.named import Named, Vector
+from isthmus.gaussians import barycentre_of_normals, product_of_normals
+from isthmus.networks.named import LogScale, Named, Vector
 from isthmus.posteriors import Mixture, Posterior
 
 MAX_MODALITIES_WITH_ALL_SUBSETS = 6
+# From experts `(M, B, D)` and which to use, `(J, M, B)`, to locations and log-scales `(J, B, D)`.
+Rule = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 NUM_CHOSEN_SUBSETS = 48
 
 
@@ -89,12 +91,17 @@ class MixtureOfProducts(Fusion):
     Up to six modalities all subsets are used; one that is not wholly observed weighs nothing. Above six, their number
     would grow as 2^M, and a fixed choice of 48 is used, all single modalities and the full set among them, each
     cut to what an item has: cost is linear in M, and any pattern of gaps keeps all 48.
+
+    Args:
+        modalities: Names.
+        rule: Joins the experts of each subset; their product, unless it is given.
     """
 
     members: Tensor
 
-    def __init__(self, modalities: Sequence[str]):
+    def __init__(self, modalities: Sequence[str], rule: Rule = product_of_normals):
         super().__init__()
+        self.rule = rule
         self.exact = len(modalities) <= MAX_MODALITIES_WITH_ALL_SUBSETS
         members = all_subsets(len(modalities)) if self.exact else chosen_subsets(modalities, NUM_CHOSEN_SUBSETS)
         self.register_buffer("members", members, persistent=False)
@@ -102,9 +109,62 @@ class MixtureOfProducts(Fusion):
     def forward(self, experts: Experts) -> Mixture:
         _normals_only(experts, "MixtureOfProducts")
         use = self.members[..., None] & experts.present  # (J, M, B)
-        loc, log_scale = product_of_normals(experts.loc, experts.log_scale, use)
+        loc, log_scale = self.rule(experts.loc, experts.log_scale, use)
         there = (use == self.members[..., None]).all(dim=1) if self.exact else use.any(dim=1)
         return Mixture(loc, log_scale, _equal_log_weight(there, like=loc), self.members)
+
+
+class WeightedProduct(Fusion):
+    r"""A product of experts to learnt powers that sum to one over those observed, in each dimension.
+
+    .. math:: q(z | x_A) \propto \prod_{m \in A} q(z | x_m)^{a_m}, \qquad a = softmax_A(l)
+
+    Cao & Fleet 2014, "Generalized product of experts for automatic and principled fusion of Gaussian process
+    predictions", arXiv:1410.7827, section 3. Never more certain than the most certain expert, so that none wins by
+    being too sure of itself alone.
+
+    Args:
+        modalities: Names.
+        latent_dim: `D`.
+    """
+
+    def __init__(self, modalities: Sequence[str], latent_dim: int):
+        super().__init__()
+        self.logits = Named({name: LogScale(latent_dim) for name in modalities})
+
+    def forward(self, experts: Experts) -> Mixture:
+        _normals_only(experts, "WeightedProduct")
+        logits = torch.stack([vector() for vector in self.logits.values()])[:, None]
+        some = experts.present.any(dim=0)
+        power = torch.where((experts.present | ~some)[..., None], logits, -torch.inf).softmax(dim=0)
+        precision = power * torch.exp(-2 * experts.log_scale)
+        total = torch.where(some[:, None], precision.sum(dim=0), 1.0)
+        loc = torch.where(some[:, None], (precision * experts.loc).sum(dim=0), 0.0) / total
+        members = torch.ones(1, len(experts.present), dtype=torch.bool, device=loc.device)
+        return Mixture(loc[None], -0.5 * total.log()[None], torch.zeros_like(loc[None, :, 0]), members)
+
+
+class Barycentre(Fusion):
+    """The Wasserstein barycentre of the experts observed, or a mixture of those of all subsets.
+
+    Qiu et al. 2025, AAAI, "Multimodal variational autoencoder: a barycentric view", arXiv:2412.20487.
+
+    Args:
+        modalities: Names.
+        mixture: Of the subsets that `MixtureOfProducts` uses, with equal weight.
+    """
+
+    def __init__(self, modalities: Sequence[str], mixture: bool = False):
+        super().__init__()
+        self.subsets = MixtureOfProducts(modalities, barycentre_of_normals) if mixture else None
+
+    def forward(self, experts: Experts) -> Mixture:
+        _normals_only(experts, "Barycentre")
+        if self.subsets is not None:
+            return self.subsets.forward(experts)
+        loc, log_scale = barycentre_of_normals(experts.loc, experts.log_scale, experts.present[None])
+        members = torch.ones(1, len(experts.present), dtype=torch.bool, device=loc.device)
+        return Mixture(loc, log_scale, torch.zeros_like(loc[..., 0]), members)
 
 
 class HoelderPooling(Fusion):

@@ -81,3 +81,24 @@ def product_of_normals(loc: Tensor, log_scale: Tensor, use: Tensor) -> tuple[Ten
     some = use.any(dim=1)[..., None]
     total = torch.where(some, total, torch.ones_like(total))
     return pulled / total, -0.5 * total.log()
+
+
+def barycentre_of_normals(loc: Tensor, log_scale: Tensor, use: Tensor) -> tuple[Tensor, Tensor]:
+    r"""The Normal with the least mean squared 2-Wasserstein distance to those experts that are used.
+
+    .. math:: \mu = \frac{1}{M} \sum_m \mu_m, \qquad \sigma = \frac{1}{M} \sum_m \sigma_m
+
+    Agueh & Carlier 2011, "Barycenters in the Wasserstein space", section 6, for covariances that commute.
+
+    Args:
+        loc: `(M, B, D)`.
+        log_scale: `(M, B, D)`.
+        use: Bool `(J, M, B)`: which experts enter barycentre `j` of item `b`.
+
+    Returns:
+        Location and log-scale, `(J, B, D)`; the standard Normal where no expert is used.
+    """
+    weight = use.to(loc) / use.sum(dim=1, keepdim=True).clamp_min(1)
+    mean = torch.einsum("jmb,mbd->jbd", weight, loc)
+    scale = torch.einsum("jmb,mbd->jbd", weight, log_scale.exp())
+    return mean, torch.where(use.any(dim=1)[..., None], scale, torch.ones_like(scale)).log()

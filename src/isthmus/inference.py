@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from isthmus.fusions import Experts, FeatureFusion, Fusion
-from isthmus.networks.named import Named
+from isthmus.networks.named import LogScale, Named
 from isthmus.posteriors import Mixture, Point, Posterior
 
 # Log-variances of experts stay within e^-12 .. e^12: products of precisions are then exact enough in float32, and no
@@ -152,17 +152,6 @@ class PrivateInference(ExpertInference):
         shared = self._experts(self.heads, features, present)
         private = self._experts(self.private_heads, features, present)
         return PrivateEvidence(shared, self.fusion, private, self.order)
-
-
-class LogScale(nn.Module):
-    """A learnt log-scale `(P,)`, zero at first."""
-
-    def __init__(self, size: int):
-        super().__init__()
-        self.value = nn.Parameter(torch.zeros(size))
-
-    def forward(self) -> Tensor:
-        return self.value
 
 
 class JointEvidence(ExpertEvidence):

@@ -51,6 +51,17 @@ class Vector(nn.Module):
         return self.value
 
 
+class LogScale(nn.Module):
+    """A learnt vector `(size,)` of logarithms, zero at first."""
+
+    def __init__(self, size: int):
+        super().__init__()
+        self.value = nn.Parameter(torch.zeros(size))
+
+    def forward(self) -> Tensor:
+        return self.value
+
+
 def weights_name(name: str) -> str:
     """What a name is called among the names of weights: itself, if torch takes it."""
     plain = name.replace("%", "%25").replace(".", "%2E")

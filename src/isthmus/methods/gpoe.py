@@ -1,0 +1,40 @@
+"""Generalised product of experts: a product of experts to learnt powers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from isthmus.fusions import WeightedProduct
+from isthmus.methods.base import Method, Phase, Player, register
+from isthmus.modality import Modality
+from isthmus.model import MultimodalAutoencoder
+from isthmus.objectives import SubsetELBO
+
+
+@register
+def gpoe(
+    modalities: Mapping[str, Modality],
+    *,
+    latent_dim: int,
+    beta: float = 1.0,
+    warmup: float = 0.2,
+    random_subsets: int = 1,
+    share: str | None = None,
+    balance: str | Mapping[str, float] = "per_dimension",
+) -> Method:
+    """Generalised product of experts (Cao & Fleet 2014, arXiv:1410.7827), in an autoencoder: a product of experts to
+    learnt powers that sum to one in each dimension, trained as `mvae` on the ELBOs of the whole, of each modality alone
+    and of random subsets.
+
+    Args:
+        modalities: By name.
+        latent_dim: Dimensions of the code.
+        beta: Weight of the divergences.
+        warmup: Share of training over which beta grows from zero.
+        random_subsets: Random subsets per item and step.
+        share: "trunk" for common encoder layers.
+        balance: Weights of the modalities' reconstructions.
+    """
+    fusion = WeightedProduct(list(modalities), latent_dim)
+    model = MultimodalAutoencoder(modalities, latent_dim=latent_dim, fusion=fusion, share=share, balance=balance)
+    return Method(model, [Phase([Player(SubsetELBO(beta, warmup, random_subsets))])])
