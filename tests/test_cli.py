@@ -284,6 +284,9 @@ def test_methods_come_from_the_registry(run_isthmus):
     listed = run_isthmus("methods --json").figures
     assert [told["name"] for told in listed] == isthmus.list_methods()
     assert all(told["paper"] and told["modalities"] for told in listed)
+    # One line each, without titles.
+    assert all("\n" not in told["paper"] and '"' not in told["paper"] for told in listed)
+    assert {told["name"]: told["paper"] for told in listed}["cmvae"] == "Palumbo et al. 2024, ICLR"
     assert [told["name"] for told in run_isthmus("methods", "m*vae", "--json").figures] == ["mcvae", "mmvae", "mvae"]
     page = run_isthmus("methods mvtcae").out
     assert "--option alpha=0.8333" in page and "eq. 8" in page

@@ -15,7 +15,8 @@ from isthmus.cli.voice import Voice, WrongUse, aligned, judging_words
 if TYPE_CHECKING:
     from isthmus.methods import Capabilities
 
-PAPER = re.compile(r"[^()]*\(([^()]*)\)")
+# Authors, year and where it appeared; a title in quotes is for the method's own page.
+PAPER = re.compile(r'[^()]*\(([^()"]*?)(?:, "|\))')
 
 
 def methods(
@@ -59,7 +60,7 @@ def tell(name: str) -> dict[str, Any]:
     fewest = capabilities.min_modalities
     return {
         "name": name,
-        "paper": paper[1] if paper else "",
+        "paper": " ".join(paper[1].split()) if paper else "",
         "modalities": f"{fewest} or more" if most is None else str(most) if fewest == most else f"{fewest} to {most}",
         "uncertainty": capabilities.uncertainty,
         "density": capabilities.density,
