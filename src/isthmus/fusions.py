@@ -17,9 +17,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from isthmus.gaussians import barycentre_of_normals, product_of_normals
-from isthmus.networks.named import LogScale, Named, Vector
-from isthmus.posteriors import Mixture, Posterior
+from isthmus.gaussians import barycentre_of_normals, product_of_normals, root_product_of_normals
+from isthmus.networks.named import Named, Vector
+from isthmus.posteriors import Mixture, Posterior, one_component
 
 MAX_MODALITIES_WITH_ALL_SUBSETS = 6
 # From experts `(M, B, D)` and which to use, `(J, M, B)`, to locations and log-scales `(J, B, D)`.
@@ -71,9 +71,7 @@ class ProductOfExperts(Fusion):
             zero = torch.zeros_like(loc[:1])
             loc, log_scale = torch.cat([loc, zero]), torch.cat([log_scale, zero])
             present = torch.cat([present, torch.ones_like(present[:1])])
-        loc, log_scale = product_of_normals(loc, log_scale, present[None])
-        members = torch.ones(1, num_modalities, dtype=torch.bool, device=loc.device)
-        return Mixture(loc, log_scale, torch.zeros_like(loc[..., 0]), members)
+        return one_component(*product_of_normals(loc, log_scale, present[None]), num_modalities)
 
 
 class MixtureOfExperts(Fusion):
@@ -130,18 +128,15 @@ class WeightedProduct(Fusion):
 
     def __init__(self, modalities: Sequence[str], latent_dim: int):
         super().__init__()
-        self.logits = Named({name: LogScale(latent_dim) for name in modalities})
+        self.logits = Named({name: Vector(torch.zeros(latent_dim)) for name in modalities})
 
     def forward(self, experts: Experts) -> Mixture:
         _normals_only(experts, "WeightedProduct")
         logits = torch.stack([vector() for vector in self.logits.values()])[:, None]
-        some = experts.present.any(dim=0)
-        power = torch.where((experts.present | ~some)[..., None], logits, -torch.inf).softmax(dim=0)
-        precision = power * torch.exp(-2 * experts.log_scale)
-        total = torch.where(some[:, None], precision.sum(dim=0), 1.0)
-        loc = torch.where(some[:, None], (precision * experts.loc).sum(dim=0), 0.0) / total
-        members = torch.ones(1, len(experts.present), dtype=torch.bool, device=loc.device)
-        return Mixture(loc[None], -0.5 * total.log()[None], torch.zeros_like(loc[None, :, 0]), members)
+        present = experts.present[..., None]
+        power = torch.where(present | ~present.any(dim=0), logits, -torch.inf).softmax(dim=0)
+        power = torch.where(present, power, 0.0)
+        return one_component(*product_of_normals(experts.loc, experts.log_scale, power[None]), len(present))
 
 
 class Barycentre(Fusion):
@@ -162,9 +157,8 @@ class Barycentre(Fusion):
         _normals_only(experts, "Barycentre")
         if self.subsets is not None:
             return self.subsets.forward(experts)
-        loc, log_scale = barycentre_of_normals(experts.loc, experts.log_scale, experts.present[None])
-        members = torch.ones(1, len(experts.present), dtype=torch.bool, device=loc.device)
-        return Mixture(loc, log_scale, torch.zeros_like(loc[..., 0]), members)
+        pooled = barycentre_of_normals(experts.loc, experts.log_scale, experts.present[None])
+        return one_component(*pooled, len(experts.present))
 
 
 class HoelderPooling(Fusion):
@@ -194,26 +188,18 @@ class HoelderPooling(Fusion):
 
     def forward(self, experts: Experts) -> Mixture:
         _normals_only(experts, "HoelderPooling")
-        first, second = self.first, self.second
-        variance = torch.exp(2 * experts.log_scale)
-        both = variance[first] + variance[second]
-        between = (experts.loc[first] * variance[second] + experts.loc[second] * variance[first]) / both
-        away = (experts.loc[first] - experts.loc[second]) ** 2 / both
-        log_scales = experts.log_scale[first] + experts.log_scale[second]
-        # log of S_ij, and the log-scale of the Normal between: both from the two variances and their sum.
-        agreement = 0.5 * (math.log(2) + log_scales - both.log() - 0.5 * away).sum(dim=-1)
-        loc = torch.cat([experts.loc, between])
-        log_scale = torch.cat([experts.log_scale, 0.5 * (math.log(2) + 2 * log_scales - both.log())])
-        weight = torch.cat([torch.zeros_like(experts.loc[..., 0]), math.log(2) + agreement])
+        between, width, overlap = root_product_of_normals(
+            *(value[pair] for pair in (self.first, self.second) for value in (experts.loc, experts.log_scale))
+        )
+        loc, log_scale = torch.cat([experts.loc, between]), torch.cat([experts.log_scale, width])
+        weight = torch.cat([torch.zeros_like(experts.loc[..., 0]), math.log(2) + overlap])
         there = (self.members[..., None] <= experts.present).all(dim=1)
         nothing = ~there.any(dim=0)
         log_weight = torch.where(there | nothing, weight, -torch.inf).log_softmax(dim=0)
         mixture = Mixture(loc, log_scale, log_weight, self.members)
         if self.exact:
             return mixture
-        one = mixture.spread.log()[None]
-        whole = torch.ones_like(self.members[:1])
-        return Mixture(mixture.mean[None], one, torch.zeros_like(log_weight[:1]), whole)
+        return one_component(mixture.mean[None], mixture.spread.log()[None], len(experts.present))
 
 
 def all_subsets(num_modalities: int) -> Tensor:
@@ -261,7 +247,7 @@ class FeatureFusion(nn.Module, ABC):
         self.width = width
         self.project = Named({name: nn.Linear(size, width) for name, size in widths.items()})
         # What stands for a modality that an item lacks. It is learnt: zero would be a value like any other.
-        self.absent = Named({name: Vector(width) for name in widths})
+        self.absent = Named({name: Vector(torch.randn(width) / width**0.5) for name in widths})
 
     def gather(self, features: dict[str, Tensor], present: Tensor) -> Tensor:
         """`(M, B, width)`: projected features `(n, F_m)` at the items that have them, the learnt vector elsewhere."""
@@ -310,7 +296,7 @@ class Attention(FeatureFusion):
 
     def __init__(self, widths: dict[str, int], width: int, num_heads: int = 4):
         super().__init__(widths, width)
-        self.name = Named({name: Vector(width) for name in widths})
+        self.name = Named({name: Vector(torch.randn(width) / width**0.5) for name in widths})
         self.query = nn.Parameter(torch.randn(width) / width**0.5)
         self.between = nn.TransformerEncoderLayer(
             width, num_heads, 2 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True

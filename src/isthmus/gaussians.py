@@ -24,6 +24,11 @@ def laplace_log_prob(z: Tensor, loc: Tensor, log_scale: Tensor) -> Tensor:
     return (-(z - loc).abs() * torch.exp(-log_scale) - log_scale - math.log(2)).sum(dim=-1)
 
 
+def log_prob(family: str, z: Tensor, loc: Tensor, log_scale: Tensor) -> Tensor:
+    """Log density of a "normal" or "laplace", shape `(...)`."""
+    return (normal_log_prob if family == "normal" else laplace_log_prob)(z, loc, log_scale)
+
+
 def normal_kl(loc: Tensor, log_scale: Tensor, to_loc: Tensor, to_log_scale: Tensor) -> Tensor:
     r"""KL(N(loc, scale^2) || N(to_loc, to_scale^2)), in nats.
 
@@ -67,7 +72,7 @@ def product_of_normals(loc: Tensor, log_scale: Tensor, use: Tensor) -> tuple[Ten
     Args:
         loc: `(M, B, D)`.
         log_scale: `(M, B, D)`, within about +-40 so that precisions are finite in float32.
-        use: Bool `(J, M, B)`: which experts enter product `j` of item `b`.
+        use: `(J, M, B)`, or `(J, M, B, D)`: which experts enter product `j` of item `b`, bool, or to which powers.
 
     Returns:
         Location and log-scale, `(J, B, D)`; the standard Normal where no expert is used.
@@ -76,11 +81,33 @@ def product_of_normals(loc: Tensor, log_scale: Tensor, use: Tensor) -> tuple[Ten
     # Sums of precisions, not of logarithms: no epsilon is needed, an unused expert weighs exactly zero, and one
     # contraction serves all products at once.
     weight = use.to(loc)
-    total = torch.einsum("jmb,mbd->jbd", weight, precision)
-    pulled = torch.einsum("jmb,mbd->jbd", weight, precision * loc)
-    some = use.any(dim=1)[..., None]
+    rule = "jmb,mbd->jbd" if use.dim() == 3 else "jmbd,mbd->jbd"
+    total = torch.einsum(rule, weight, precision)
+    pulled = torch.einsum(rule, weight, precision * loc)
+    some = (use != 0).any(dim=1)
+    some = some[..., None] if some.dim() == 2 else some
     total = torch.where(some, total, torch.ones_like(total))
     return pulled / total, -0.5 * total.log()
+
+
+def root_product_of_normals(
+    loc: Tensor, log_scale: Tensor, other_loc: Tensor, other_log_scale: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    r"""`sqrt(q r) = S N(mu, sigma^2)` of two Normals, and `log S`, their Bhattacharyya coefficient.
+
+    .. math:: \sigma^2 = \frac{2 s t}{s + t}, \quad \mu = \frac{\mu_q t + \mu_r s}{s + t}, \quad
+        S = \prod_d \sqrt{\frac{2 \sqrt{s t}}{s + t}} e^{-\frac{(\mu_q - \mu_r)^2}{4 (s + t)}}
+
+    with `s`, `t` the variances: completing the square.
+
+    Returns:
+        Location and log-scale `(..., D)`, and `log S`, `(...)`, never positive.
+    """
+    one, two = torch.exp(2 * log_scale), torch.exp(2 * other_log_scale)
+    both, logs = one + two, log_scale + other_log_scale
+    middle = (loc * two + other_loc * one) / both
+    overlap = 0.5 * (math.log(2) + logs - both.log() - 0.5 * (loc - other_loc) ** 2 / both).sum(dim=-1)
+    return middle, 0.5 * (math.log(2) + 2 * logs - both.log()), overlap
 
 
 def barycentre_of_normals(loc: Tensor, log_scale: Tensor, use: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from isthmus.fusions import Experts, FeatureFusion, Fusion
-from isthmus.networks.named import LogScale, Named
-from isthmus.posteriors import Mixture, Point, Posterior
+from isthmus.networks.named import Named, Vector, private_order
+from isthmus.posteriors import Mixture, Point, Posterior, one_component
 
 # Log-variances of experts stay within e^-12 .. e^12: products of precisions are then exact enough in float32, and no
 # expert can become infinitely certain on a batch that it happens to fit.
@@ -144,9 +144,8 @@ class PrivateInference(ExpertInference):
     ):
         super().__init__(widths, latent_dim, fusion, family)
         self.private_heads = Named({name: nn.Linear(width, 2 * private_dim) for name, width in widths.items()})
-        self.auxiliary = Named({name: LogScale(private_dim) for name in widths}) if auxiliary else None
-        # By name: the order in which modalities are given must not move what a code's numbers mean.
-        self.order = sorted(range(len(widths)), key=list(widths).__getitem__)
+        self.auxiliary = Named({name: Vector(torch.zeros(private_dim)) for name in widths}) if auxiliary else None
+        self.order = [list(widths).index(name) for name in private_order(widths)]
 
     def forward(self, features: dict[str, Tensor], present: Tensor) -> PrivateEvidence:
         shared = self._experts(self.heads, features, present)
@@ -200,9 +199,7 @@ class JointInference(ExpertInference):
         # An item with nothing is believed of what the prior believes, as by its absent experts.
         raw = torch.where(present.any(dim=0)[:, None], self.joint_head(self.joint(features, present)), 0.0)
         loc, log_scale = _normal(raw)
-        members = torch.ones(1, len(present), dtype=torch.bool, device=loc.device)
-        joint = Mixture(loc[None], log_scale[None], torch.zeros_like(loc[None, :, 0]), members)
-        return JointEvidence(evidence.experts, self.fusion, joint)
+        return JointEvidence(evidence.experts, self.fusion, one_component(loc[None], log_scale[None], len(present)))
 
 
 class PointEvidence(Evidence):

@@ -21,7 +21,7 @@ from isthmus.fusions import FeatureFusion, Fusion
 from isthmus.inference import Evidence, ExpertInference, Inference, PointInference
 from isthmus.likelihoods import Likelihood
 from isthmus.modality import Modality
-from isthmus.networks.named import Named
+from isthmus.networks.named import Named, private_order
 from isthmus.noise import Noise
 from isthmus.posteriors import Mixture, Posterior
 from isthmus.priors import LocationScale, Prior, StandardNormal
@@ -211,7 +211,7 @@ class MultimodalAutoencoder(nn.Module):
 
     def private(self, name: str) -> slice:
         """Where the private code of a modality stands in the whole code; empty where there are none."""
-        start = self.shared_dim + self.private_dim * sorted(self.modalities).index(name)
+        start = self.shared_dim + self.private_dim * private_order(self.modalities).index(name)
         return slice(start, start + self.private_dim)
 
     def shared(self, z: Tensor) -> Tensor:

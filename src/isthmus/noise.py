@@ -57,6 +57,10 @@ class Noise:
         centred = self.uniform(name, rows, *shape, like=like) - 0.5
         return -centred.sign() * torch.log1p(-2 * centred.abs())
 
+    def draw(self, family: str, name: str, rows: int, *shape: int, like: Tensor) -> Tensor:
+        """Standard "normal" or "laplace", `(rows, *shape)`."""
+        return (self.normal if family == "normal" else self.laplace)(name, rows, *shape, like=like)
+
     def gumbel(self, name: str, rows: int, *shape: int, like: Tensor) -> Tensor:
         """Standard Gumbel draws `(rows, *shape)`: the argmax of log-weights plus these is a draw by weight."""
         return -(-self.uniform(name, rows, *shape, like=like).log()).log()

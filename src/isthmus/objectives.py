@@ -18,9 +18,10 @@ import torch
 from torch import Tensor
 
 from isthmus.batch import Batch
-from isthmus.gaussians import laplace_log_prob, normal_kl, normal_log_prob, product_of_normals
+from isthmus.gaussians import log_prob, normal_kl, normal_log_prob, product_of_normals
 from isthmus.inference import Evidence, ExpertEvidence, JointEvidence, PrivateEvidence, PrivateInference
 from isthmus.model import MultimodalAutoencoder
+from isthmus.networks.named import private_order
 from isthmus.noise import Noise
 from isthmus.posteriors import Draws, Mixture, Posterior
 
@@ -160,7 +161,8 @@ class SubsetELBO(Objective):
         beta = warm(self.beta, self.warmup, step.fraction)
         if self.cross:
             assert isinstance(evidence, PrivateEvidence)
-            posteriors: list[Posterior] = [evidence.posterior(among, own=among.any(dim=0)) for among in subsets]
+            whole = [evidence.present & among.any(dim=0) for among in subsets]
+            posteriors: list[Posterior] = [evidence.posterior(*which) for which in zip(subsets, whole, strict=True)]
         else:
             posteriors = [evidence.posterior(among) for among in subsets]
         z = torch.cat(
@@ -253,7 +255,6 @@ class MixtureIWAE(Objective):
         divergence = below.log_prob(draws.z) - model.prior.log_prob(draws.z)
         divergence = torch.where(draws.use, divergence, 0.0)
         log_weight = weighted - self.beta * divergence
-        loss = -self._average(log_weight, draws)
         if self.dreg and draws.z.requires_grad:
             importance = log_weight.detach().softmax(dim=0)
             draws.z.register_hook(lambda gradient: gradient * importance[..., None])
@@ -262,13 +263,14 @@ class MixtureIWAE(Objective):
                 **{f"reconstruction/{name}": draws.expect(score) for name, score in scores.items()},
                 "divergence": draws.expect(divergence),
             },
-            item_loss=loss,
-            bound=self._average(plain - divergence, draws),
+            item_loss=-importance_weighted(log_weight, draws),
+            bound=importance_weighted(plain - divergence, draws),
         )
 
-    def _average(self, log_weight: Tensor, draws: Draws) -> Tensor:
-        tight = torch.logsumexp(log_weight, dim=0) - math.log(self.num_draws)
-        return draws.expect(tight[None])
+
+def importance_weighted(log_weight: Tensor, draws: Draws) -> Tensor:
+    """`(B,)`: the log of the mean weight over `K`, expected over sources, from log-weights `(K, S, B)`."""
+    return draws.expect((torch.logsumexp(log_weight, dim=0) - math.log(len(log_weight)))[None])
 
 
 @dataclass(frozen=True)
@@ -302,35 +304,30 @@ class PrivateMixtureIWAE(Objective):
         assert isinstance(posterior, Mixture)
         draws = posterior.rsample(self.num_draws, step.noise, stratified=self.stratified)
         members = posterior.members[draws.component] & evidence.present.T  # (K, S, B, M)
-        log_prob = normal_log_prob if posterior.family == "normal" else laplace_log_prob
+        family = posterior.family
         divergence = posterior.log_prob(draws.z) - model.prior.part_log_prob(draws.z, slice(0, size))
         parts = {}
         for m, name in enumerate(model.modalities):
             own = members[..., m]
             loc, log_scale = private.loc[m], private.log_scale[m]
-            drawn = self._noise(step.noise, f"w/{name}", draws.z, model.private_dim, posterior.family)
+            # By place of the item, as all noise; then `(K, S, B, P)`.
+            shape = (*draws.z.shape[:2], model.private_dim)
+            drawn = step.noise.draw(family, f"w/{name}", len(batch), *shape, like=draws.z).movedim(0, 2)
             w = loc + log_scale.exp() * drawn
-            between = log_prob(w, loc, log_scale) - model.prior.part_log_prob(w, model.private(name))
+            between = log_prob(family, w, loc, log_scale) - model.prior.part_log_prob(w, model.private(name))
             divergence = divergence + torch.where(own, between, 0.0)
             parts[name] = torch.where(own[..., None], w, inference.auxiliary[name]().exp() * drawn)
-        z = torch.cat([draws.z, *(parts[name] for name in sorted(parts))], dim=-1)
+        z = torch.cat([draws.z, *(parts[name] for name in private_order(parts))], dim=-1)
         scores = log_likelihoods(model, replace(draws, z=z), batch)
         _, weighted = weigh(model, scores)
         divergence = torch.where(draws.use, divergence, 0.0)
-        tight = torch.logsumexp(weighted - self.beta * divergence, dim=0) - math.log(self.num_draws)
         return Terms(
             {
                 **{f"reconstruction/{name}": draws.expect(score) for name, score in scores.items()},
                 "divergence": draws.expect(divergence),
             },
-            item_loss=-draws.expect(tight[None]),
+            item_loss=-importance_weighted(weighted - self.beta * divergence, draws),
         )
-
-    def _noise(self, noise: Noise, name: str, z: Tensor, size: int, family: str) -> Tensor:
-        """`(K, S, B, size)`, by place of the item."""
-        num_draws, num_sources, num_items, _ = z.shape
-        draw = noise.normal if family == "normal" else noise.laplace
-        return draw(name, num_items, num_draws, num_sources, size, like=z).movedim(0, 2)
 
 
 @dataclass(frozen=True)
@@ -353,7 +350,7 @@ class TotalCorrelation(Objective):
             of what it has, in place of a draw from the posterior of all. Not in the paper: decoders otherwise never see
             a code of fewer modalities than an item has, and an expert that the others stand in for learns little of its
             own. It is the mean that is decoded, as an expert whose draws must reconstruct what it cannot know loses its
-            spread: on digits, pictures drawn from captions then had 0.06 of the real variance within a class.
+            spread: pictures of digits drawn from captions were then nearly all alike.
     """
 
     alpha: float = 5 / 6
@@ -463,7 +460,12 @@ class SoftSharing(Objective):
         evidence = model.evidence(batch, step.noise)
         assert isinstance(evidence, ExpertEvidence)
         experts, present = evidence.experts, evidence.present
-        own = own_reconstruction(model, evidence, batch, step.noise)
+        z = own_codes(evidence, step.noise)
+        own = {
+            name: model.log_likelihood(name, z[None, m : m + 1], present[m : m + 1], batch)[0, 0]
+            for m, name in enumerate(model.modalities)
+            if name in batch
+        }
         _, weighted = weigh(model, own)
         to_prior = torch.where(present, model.prior.kl_from("normal", experts.loc, experts.log_scale), 0.0)
         if self.pairs:
@@ -471,9 +473,7 @@ class SoftSharing(Objective):
             to_each = torch.where(present[:, None] & present, to_each, 0.0)
             to_mixture = to_each.sum(dim=1) / present.sum(dim=0).clamp_min(1)
         else:
-            mixture = evidence.posterior()
-            z = own_codes(evidence, step.noise)
-            to_mixture = normal_log_prob(z, experts.loc, experts.log_scale) - mixture.log_prob(z)
+            to_mixture = normal_log_prob(z, experts.loc, experts.log_scale) - evidence.posterior().log_prob(z)
             to_mixture = torch.where(present, to_mixture, 0.0)
         shared = warm(1.0, self.anneal, step.fraction)
         divergence = (shared * to_mixture + (1 - shared) * to_prior).sum(dim=0)
@@ -514,10 +514,8 @@ class JensenShannon(Objective):
         loc, log_scale = torch.cat([experts.loc, zero]), torch.cat([experts.log_scale, zero])
         there = torch.cat([experts.present, torch.ones_like(experts.present[:1])])
         count = there.sum(dim=0).to(loc)
-        product, narrow = product_of_normals(loc, log_scale, there[None])
-        # A geometric mean has the mean of the product and its precision divided by the number of factors.
-        wide = narrow + 0.5 * count.log()[:, None]
-        each = torch.where(there, normal_kl(loc, log_scale, product, wide), 0.0)
+        centre = product_of_normals(loc, log_scale, (there / count)[None])
+        each = torch.where(there, normal_kl(loc, log_scale, *centre), 0.0)
         divergence = each.sum(dim=0) / count
         return Terms(
             {**terms, "divergence": divergence},
@@ -531,18 +529,6 @@ def own_codes(evidence: ExpertEvidence, noise: Noise) -> Tensor:
     num_modalities, num_items, latent_dim = experts.loc.shape
     drawn = noise.normal("own", num_items, num_modalities, latent_dim, like=experts.loc).movedim(1, 0)
     return experts.loc + experts.log_scale.exp() * drawn
-
-
-def own_reconstruction(
-    model: MultimodalAutoencoder, evidence: ExpertEvidence, batch: Batch, noise: Noise
-) -> dict[str, Tensor]:
-    """`log p(x_m | z)` of every modality from a draw of its own expert alone, `(B,)`; zero where it is absent."""
-    z, present = own_codes(evidence, noise), evidence.present
-    return {
-        name: model.log_likelihood(name, z[None, m : m + 1], present[m : m + 1], batch)[0, 0]
-        for m, name in enumerate(model.modalities)
-        if name in batch
-    }
 
 
 def divergence_to_experts(posterior: Mixture, evidence: ExpertEvidence) -> Tensor:

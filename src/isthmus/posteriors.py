@@ -120,13 +120,14 @@ class Mixture(Posterior):
 
     def rsample(self, num_draws: int, noise: Noise, name: str = "z", stratified: bool = False) -> Draws:
         num_components, num_items, latent_dim = self.loc.shape
-        draw = noise.normal if self.family == "normal" else noise.laplace
         if stratified or num_components == 1:
-            drawn = draw(name, num_items, num_draws, num_components, latent_dim, like=self.loc).movedim(0, 2)
+            drawn = noise.draw(
+                self.family, name, num_items, num_draws, num_components, latent_dim, like=self.loc
+            ).movedim(0, 2)
             z = self.loc + self.log_scale.exp() * drawn
             component = torch.arange(num_components, device=z.device)[None, :, None]
             return Draws(z, self.weight, component.expand(num_draws, num_components, num_items))
-        drawn = draw(name, num_items, num_draws, latent_dim, like=self.loc).movedim(0, 1)
+        drawn = noise.draw(self.family, name, num_items, num_draws, latent_dim, like=self.loc).movedim(0, 1)
         choice = noise.gumbel(f"{name}/component", num_items, num_draws, num_components, like=self.loc)
         component = (self.log_weight.t()[:, None] + choice).argmax(dim=2).t()  # (K, B)
         index = component[..., None].expand(num_draws, num_items, latent_dim)
@@ -134,10 +135,11 @@ class Mixture(Posterior):
         return Draws(z[:, None], torch.ones_like(self.log_weight[:1]), component[:, None])
 
     def log_prob(self, z: Tensor) -> Tensor:
-        log_prob = gaussians.normal_log_prob if self.family == "normal" else gaussians.laplace_log_prob
         if len(self.loc) == 1:
-            return log_prob(z, self.loc[0], self.log_scale[0])
-        return torch.logsumexp(log_prob(z[..., None, :, :], self.loc, self.log_scale) + self.log_weight, dim=-2)
+            return gaussians.log_prob(self.family, z, self.loc[0], self.log_scale[0])
+        return torch.logsumexp(
+            gaussians.log_prob(self.family, z[..., None, :, :], self.loc, self.log_scale) + self.log_weight, dim=-2
+        )
 
     def component_kl(self, prior: Prior) -> Tensor:
         there = self.log_weight > -torch.inf
@@ -150,6 +152,12 @@ class Mixture(Posterior):
         return replace(
             self, loc=self.loc.detach(), log_scale=self.log_scale.detach(), log_weight=self.log_weight.detach()
         )
+
+
+def one_component(loc: Tensor, log_scale: Tensor, num_modalities: int) -> Mixture:
+    """A Normal made of all `M` modalities, from location and log-scale `(1, B, D)`."""
+    members = torch.ones(1, num_modalities, dtype=torch.bool, device=loc.device)
+    return Mixture(loc, log_scale, torch.zeros_like(loc[..., 0]), members)
 
 
 @dataclass(frozen=True)

@@ -67,16 +67,13 @@ class LocationScale(Prior):
         return torch.log_softmax(self.logits, dim=0) + torch.log(self.logits.new_tensor(float(self.latent_dim)))
 
     def log_prob(self, z: Tensor) -> Tensor:
-        log_prob = gaussians.normal_log_prob if self.family == "normal" else gaussians.laplace_log_prob
-        return log_prob(z, torch.zeros_like(self.logits), self.log_scale)
+        return self.part_log_prob(z, slice(None))
 
     def part_log_prob(self, z: Tensor, place: slice) -> Tensor:
-        log_prob = gaussians.normal_log_prob if self.family == "normal" else gaussians.laplace_log_prob
-        return log_prob(z, torch.zeros_like(self.logits[place]), self.log_scale[place])
+        return gaussians.log_prob(self.family, z, torch.zeros_like(self.logits[place]), self.log_scale[place])
 
     def sample(self, rows: int, noise: Noise, name: str = "prior") -> Tensor:
-        draw = noise.normal if self.family == "normal" else noise.laplace
-        return self.log_scale.exp() * draw(name, rows, self.latent_dim, like=self.logits)
+        return self.log_scale.exp() * noise.draw(self.family, name, rows, self.latent_dim, like=self.logits)
 
     def kl_from(self, family: str, loc: Tensor, log_scale: Tensor) -> Tensor:
         if family != self.family:
@@ -127,8 +124,7 @@ class ClusterPrior(Prior):
 
     def joint_log_prob(self, z: Tensor) -> Tensor:
         """`log p(z, c)` of shared parts `(..., D)`, `(..., C)`."""
-        log_prob = gaussians.normal_log_prob if self.family == "normal" else gaussians.laplace_log_prob
-        return self.log_weight + log_prob(z[..., None, :], self.loc, self.log_scale)
+        return self.log_weight + gaussians.log_prob(self.family, z[..., None, :], self.loc, self.log_scale)
 
     def assign(self, codes: Tensor) -> Tensor:
         """`p(c | z)` of codes, shared or whole, `(..., C)`; zero for clusters that were left out."""
@@ -137,9 +133,8 @@ class ClusterPrior(Prior):
     def part_log_prob(self, z: Tensor, place: slice) -> Tensor:
         if not place.start:
             return self.joint_log_prob(z).logsumexp(dim=-1)
-        log_prob = gaussians.normal_log_prob if self.family == "normal" else gaussians.laplace_log_prob
         zero = torch.zeros_like(z)
-        return log_prob(z, zero, zero)
+        return gaussians.log_prob(self.family, z, zero, zero)
 
     def log_prob(self, z: Tensor) -> Tensor:
         shared, private = z[..., : self.shared_dim], z[..., self.shared_dim :]
@@ -148,8 +143,7 @@ class ClusterPrior(Prior):
         )
 
     def sample(self, rows: int, noise: Noise, name: str = "prior") -> Tensor:
-        draw = noise.normal if self.family == "normal" else noise.laplace
-        drawn = draw(name, rows, self.latent_dim, like=self.loc)
+        drawn = noise.draw(self.family, name, rows, self.latent_dim, like=self.loc)
         cluster = noise.categorical(f"{name}/cluster", self.log_weight.expand(rows, -1))
         shared = self.loc[cluster] + self.log_scale[cluster].exp() * drawn[:, : self.shared_dim]
         return torch.cat([shared, drawn[:, self.shared_dim :]], dim=1)

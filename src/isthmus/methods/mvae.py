@@ -45,8 +45,12 @@ def mvae(
     """
     if scheme not in SCHEMES:
         raise ValueError(f"scheme='{scheme}' is unknown. Expected {', '.join(SCHEMES)}.{nearest(scheme, SCHEMES)}")
-    subsets = SubsetELBO(beta, warmup, random_subsets if scheme == "subsampled" else 0)
+    objective = (
+        ELBO(beta, warmup)
+        if scheme == "joint"
+        else SubsetELBO(beta, warmup, random_subsets if scheme == "subsampled" else 0)
+    )
     model = MultimodalAutoencoder(
         modalities, latent_dim=latent_dim, fusion=ProductOfExperts(with_prior=True), share=share, balance=balance
     )
-    return Method(model, [Phase([Player(ELBO(beta, warmup) if scheme == "joint" else subsets)])])
+    return Method(model, [Phase([Player(objective)])])

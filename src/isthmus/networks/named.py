@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import ItemsView, Iterator, KeysView, Mapping
+from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping
 
-import torch
 from torch import Tensor, nn
 
 _TAKEN = frozenset(dir(nn.ModuleDict()))
@@ -41,25 +40,19 @@ class Named(nn.ModuleDict):
 
 
 class Vector(nn.Module):
-    """A learnt vector `(width,)` of length about one."""
+    """A learnt vector, from what it is at first."""
 
-    def __init__(self, width: int):
+    def __init__(self, initial: Tensor):
         super().__init__()
-        self.value = nn.Parameter(torch.randn(width) / width**0.5)
+        self.value = nn.Parameter(initial)
 
     def forward(self) -> Tensor:
         return self.value
 
 
-class LogScale(nn.Module):
-    """A learnt vector `(size,)` of logarithms, zero at first."""
-
-    def __init__(self, size: int):
-        super().__init__()
-        self.value = nn.Parameter(torch.zeros(size))
-
-    def forward(self) -> Tensor:
-        return self.value
+def private_order(names: Iterable[str]) -> list[str]:
+    """The order in which private codes of modalities stand in a whole code: by name, however they are given."""
+    return sorted(names)
 
 
 def weights_name(name: str) -> str:
