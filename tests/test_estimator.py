@@ -111,6 +111,36 @@ def test_impute_fills_gaps_and_nothing_else(model, table):
     assert np.array_equal(np.isfinite(imputed.spread["wing_mm"]), imputed.filled["wing_mm"])
 
 
+def test_what_is_filled_in_is_made_from_the_items_own_code(model, table):
+    imputed, rebuilt = model.impute(table), model.reconstruct(table)
+    assert any(blank.sum() > 1 for blank in imputed.filled.values())
+    for column, blank in imputed.filled.items():
+        modality, of_table = model.resolve(column)
+        for row in np.flatnonzero(blank):
+            made = rebuilt[modality][row] if of_table is None else rebuilt[modality][row][column]
+            filled = imputed.table[column][row]
+            if isinstance(made, float):
+                assert filled == pytest.approx(made, rel=1e-5)
+            else:
+                assert _same_cell(filled, made)
+
+
+def test_every_draw_of_a_filled_cell_has_noise_of_its_own(model, table):
+    first, second = (model.impute(table, num_draws=2, seed=seed).draws["wing_mm"] for seed in (5, 6))
+    assert len(first) == int(model.impute(table).filled["wing_mm"].sum()) > 1
+    assert all(one != two for one, two in first)
+    # Draw by draw, seeds count on.
+    assert [two for _, two in first] == [one for one, _ in second]
+
+
+def _same_cell(cell, other) -> bool:
+    if isinstance(cell, Waveform):
+        return np.allclose(cell.samples, other.samples, atol=1e-4)
+    if isinstance(cell, Image.Image | np.ndarray):
+        return np.allclose(np.asarray(cell, float), np.asarray(other, float), atol=1.01)
+    return bool(cell == other)
+
+
 def test_reconstruct_and_generate_give_every_modality(model, table):
     made, new = model.reconstruct(table), model.generate(4)
     assert {name: len(cells) for name, cells in made.items()} == dict.fromkeys(
