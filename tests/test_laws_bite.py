@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from isthmus import fusions, objectives
+from isthmus import fusions
 from isthmus.batch import Batch, Masked, take
 from isthmus.fusions import Fusion, MixtureOfProducts
 from isthmus.inference import ExpertInference, PointEvidence, PointInference
@@ -18,7 +18,7 @@ from isthmus.methods import get_method
 from isthmus.methods.base import Phase, Player
 from isthmus.model import MultimodalAutoencoder
 from isthmus.noise import Noise
-from isthmus.objectives import Objective, Terms, TotalCorrelation
+from isthmus.objectives import Objective, Terms, TotalCorrelation, mixtures
 from isthmus.posteriors import Mixture, Point
 from isthmus.testing import CHECKS, check_method, conformance, run_check
 
@@ -489,7 +489,7 @@ def bound_without_the_divergence(patch):
 @breaks("the_bound_is_below_the_evidence", "a bound lies above the evidence")
 def sum_over_draws_in_place_of_their_mean(patch):
     patch.setattr(
-        objectives, "importance_weighted", lambda log_weight, draws: draws.expect(log_weight.logsumexp(dim=0)[None])
+        mixtures, "importance_weighted", lambda log_weight, draws: draws.expect(log_weight.logsumexp(dim=0)[None])
     )
     return partial(get_method("mmvae"), num_draws=8)
 

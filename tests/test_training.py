@@ -293,6 +293,41 @@ def test_frozen_modules_stay_and_players_move_their_own():
     assert "player 2/loss" in history.rows[0]
 
 
+class OnCodes(Objective):
+    """Draws the decoder's own weights towards the codes it is shown, and keeps what it was shown."""
+
+    def __init__(self):
+        self.shown = []
+
+    def __call__(self, model, batch, step):
+        self.shown.append(batch)
+        first = next(model.decoders["image"].parameters())
+        return Terms({}, torch.zeros(len(batch)) + first.square().sum())
+
+
+def test_a_phase_on_codes_sees_each_modalitys_own_code_and_runs_no_encoder():
+    method, objective, calls, told = toy_method(), OnCodes(), [], []
+    store, splits = toy_store(), toy_splits()
+    method.model.encoders["audio"].register_forward_hook(lambda *_: calls.append(0))
+    method.model.inference.prepare = told.append
+    own = method.model.eval().own_codes(store.batch(torch.arange(60)))
+    calls.clear()
+    phase = Phase([Player(objective, ("decoders.",))], data="codes", frozen=("encoders", "inference"))
+    train(replace(method, phases=[phase]), store, as_is, splits, TrainingConfig(epochs=3, batch_size=16), quiet=True)
+    # For the codes of the phase, those of the history (again, as some items have nothing) and the watch that follows; no
+    # call for any of the twelve batches.
+    assert len(calls) == 4
+    assert {len(batch) for batch in objective.shown} == {16, 12}
+    for batch in objective.shown:
+        for name in own:
+            assert torch.equal(batch.present[name], own.present[name][batch.index])
+            torch.testing.assert_close(batch.values[name], own.take(batch.index).values[name])
+    trained = own.take(splits["train"])
+    assert [{name: len(codes) for name, codes in each.items()} for each in told] == [
+        {name: len(trained.values[name]) for name in trained}
+    ]
+
+
 @pytest.mark.parametrize("optimiser", ["adam", "adamw", "nadam", "radam"])
 def test_every_optimiser_learns(optimiser):
     losses = [row["loss"] for row in fit(optimiser=optimiser, epochs=20, learning_rate=0.01, clip_norm=5.0).rows]

@@ -59,7 +59,7 @@ class MultimodalAutoencoder(nn.Module):
 
     Args:
         modalities: By name; their order is the order of the `M` axis.
-        latent_dim: Dimensions `D` of the code that modalities share.
+        latent_dim: Dimensions `D` of the code that modalities share; none for codes side by side.
         private_dim: Dimensions `P` of a private code for each modality, behind the shared one in the order of names:
             the whole code then has `D + M P` numbers, of which a decoder sees the shared ones and its own.
         fusion: A `Fusion` of experts, a `FeatureFusion` class for point codes, or what makes another `Inference` from
@@ -207,6 +207,12 @@ class MultimodalAutoencoder(nn.Module):
         """Beliefs about the codes of `B` items, from whatever each of them has; the prior where it has nothing."""
         return self.evidence(batch).posterior()
 
+    def own_codes(self, batch: Batch) -> Batch:
+        """The code that each modality alone gives, `(n, D)`, in the place of its values: what phases on codes see."""
+        evidence = self.evidence(batch)
+        own = dict(zip(self.modalities, evidence.own(), strict=True))
+        return Batch({name: own[name][batch.present[name]] for name in batch}, batch.present, batch.index)
+
     # --- from codes to data ---------------------------------------------------------------------------------------
 
     def private(self, name: str) -> slice:
@@ -215,14 +221,14 @@ class MultimodalAutoencoder(nn.Module):
         return slice(start, start + self.private_dim)
 
     def shared(self, z: Tensor) -> Tensor:
-        """The part of codes `(..., D + M P)` that modalities share, `(..., D)`."""
-        return z[..., : self.shared_dim]
+        """The part of codes `(..., D + M P)` that modalities share, `(..., D)`; the whole where they share none."""
+        return z[..., : self.shared_dim] if self.shared_dim else z
 
     def decode(self, name: str, z: Tensor) -> Likelihood:
         """`p(x_name | z)` of codes `(R, D)`, with private codes `(R, D + M P)`."""
         self._known(name, "modality")
         if self.private_dim:
-            z = torch.cat([self.shared(z), z[..., self.private(name)]], dim=-1)
+            z = torch.cat([z[..., : self.shared_dim], z[..., self.private(name)]], dim=-1)
         likelihood: Likelihood = self.likelihoods[name](self.decoders[name](z))
         return likelihood
 

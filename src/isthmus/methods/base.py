@@ -36,7 +36,8 @@ class Phase:
     Args:
         players: Take turns within each step.
         share: Of all epochs, relative to the other phases.
-        data: "items" trains on the table; "codes" on the codes of the training items, encoded once.
+        data: "items" trains on the table; "codes" on the code of each modality of the training items, encoded once when
+            the phase begins: a batch then holds codes `(n, D)` in the place of values.
         frozen: Prefixes of modules that stay as they are, in eval mode.
         name: Shown in the log.
     """

@@ -148,13 +148,17 @@ class Case:
 
 
 def terms_of(method: Method, batch: Batch, noise: Noise | int = 0) -> list[Terms]:
-    """The terms of every player of every phase that trains on items, as training sees them; `noise` may be a seed."""
-    step = Step(0, 1.0, Noise(noise) if isinstance(noise, int) else noise)
+    """The terms of every player of every phase, as training sees them; `noise` may be a seed."""
+    noise = Noise(noise) if isinstance(noise, int) else noise
     terms = []
     for phase in method.phases:
-        if phase.data == "items":
-            _train_mode(method, phase)
-            terms += [player.objective(method.model, batch, step) for player in phase.players]
+        seen = batch
+        if phase.data == "codes":
+            method.model.eval()
+            with torch.no_grad():
+                seen = method.model.own_codes(batch)
+        _train_mode(method, phase)
+        terms += [player.objective(method.model, seen, Step(0, 1.0, noise)) for player in phase.players]
     return terms
 
 

@@ -45,8 +45,10 @@ def plan_stages(phases: Sequence[Phase], epochs: int, num_items: int, batch_size
     if epochs < len(phases):
         raise ValueError(f"epochs={epochs} is too few for {len(phases)} phases. Expected at least one epoch each.")
     for phase in phases:
-        if phase.data != "items":
-            raise ValueError(f"Phase '{phase.name}' trains on '{phase.data}', which is unknown. Expected 'items'.")
+        if phase.data not in ("items", "codes"):
+            raise ValueError(
+                f"Phase '{phase.name}' trains on '{phase.data}', which is unknown. Expected 'items' or 'codes'."
+            )
     total = sum(phase.share for phase in phases)
     steps_per_epoch = math.ceil(num_items / batch_size)
     stages, first, share = [], 0, 0.0

@@ -135,6 +135,9 @@ class Trainer:
 
     def _stage(self, stage: Stage) -> None:
         frozen = self._freeze(stage)
+        self.data = self.run.store, self.run.normalise
+        if stage.phase.data == "codes":
+            self.data = self._codes(), _as_it_is
         try:
             self._enter(stage)
             ended = False
@@ -152,6 +155,14 @@ class Trainer:
         self.position = Position(
             done.stage + 1, best_epoch=done.best_epoch, num_epochs=done.num_epochs, seconds=done.seconds
         )
+
+    def _codes(self) -> Store:
+        """The codes that the modalities of training and validation items give, in the place of their values."""
+        rows = torch.cat([self.rows, self.validation])
+        store = code_store(self.model, self.run.store, self.run.normalise, rows)
+        known = store.batch(self.rows)
+        self.model.inference.prepare({n: v.to(self.model.device) for n, v in known.values.items() if len(v)})  # type: ignore[misc]
+        return store
 
     def _freeze(self, stage: Stage) -> list[nn.Parameter]:
         """Stop gradients of what the phase freezes; those parameters."""
@@ -196,8 +207,9 @@ class Trainer:
         order = epoch_order(self.rows, self.config.seed, stage.first_epoch + self.position.epoch)
         parts = order.split(self.config.batch_size)[self.position.batch :]
         shares = [share(part, self.process.rank, self.process.size) for part in parts]
-        read = self.run.store.batch
-        if not (self.run.store.memory_mapped or self.process.device.type == "cuda"):
+        store = self.data[0]
+        read = store.batch
+        if not (store.memory_mapped or self.process.device.type == "cuda"):
             # In memory, on a CPU, gathering is quicker than handing it to a thread.
             for own in shares:
                 yield own, read(own.rows)
@@ -246,7 +258,7 @@ class Trainer:
         sums, objective, what = Sums(), stage.phase.players[0].objective, ""
         for number, part in enumerate(self.validation.split(CHUNK)):
             own = share(part, self.process.rank, self.process.size)
-            batch = self._ready(self.run.store.batch(own.rows))
+            batch = self._ready(self.data[0].batch(own.rows))
             # Negative steps are never those of training. Fraction 1, since a weight that still grows would make the
             # losses of two epochs incomparable.
             noise = Noise(self.config.seed, -1 - number, own.offset, own.total)
@@ -280,7 +292,8 @@ class Trainer:
     def _watch(self, stage: Stage) -> None:
         rows = self.validation if len(self.validation) else self.rows
         self.model.eval()
-        for warning in collapse_warnings(self.run.method, self._ready(self.run.store.batch(rows[:MAX_ITEMS]))):
+        seen = ready(self.model, self.run.store.batch(rows[:MAX_ITEMS]), self.run.normalise)
+        for warning in collapse_warnings(self.run.method, seen):
             self.reporter.say(f"Half way: {warning}")
         self._modes(stage)
 
@@ -294,12 +307,12 @@ class Trainer:
         return stage.first_step + self.position.epoch * stage.steps_per_epoch + self.position.batch
 
     def _ready(self, batch: Batch) -> Batch:
-        return ready(self.model, batch, self.run.normalise)
+        return ready(self.model, batch, self.data[1])
 
     def _step(self, stage: Stage, own: Share, raw: Batch) -> None:
         index, config = self._index(), self.config
         batch = self._ready(raw)
-        step = Step(index, index / self.num_steps, Noise(config.seed, index, own.offset, own.total))
+        fraction, noise = index / self.num_steps, Noise(config.seed, index, own.offset, own.total)
         rate = learning_rate(config, index - stage.first_step, stage.num_steps)
         stopping = due = False
         for side in self.sides:
@@ -308,7 +321,8 @@ class Trainer:
                 group["lr"] = rate
             side.optimiser.zero_grad()
             with self.process.autocast():
-                terms = side.player.objective(self.model, batch, step)
+                # A step for each player: what the encoders said before the last one moved is out of date.
+                terms = side.player.objective(self.model, batch, Step(index, fraction, noise))
             # The mean over the global batch: this process's items over all items, so that gradients simply add.
             loss = own.weight * terms.item_loss.sum() / own.total + terms.batch_loss / self.process.size
             if loss.requires_grad:  # not so where no item of a batch has anything
@@ -412,6 +426,25 @@ class Trainer:
     def _epoch(self, stage: Stage) -> int:
         """The present epoch, counted from 1."""
         return stage.first_epoch + self.position.epoch + 1
+
+
+@torch.no_grad()
+def code_store(model: MultimodalAutoencoder, store: Store, normalise: Normalise, rows: Tensor) -> Store:
+    """A store of the code that each modality of the items `rows` gives; all other items have nothing in it."""
+    model.eval()
+    coded = [model.own_codes(ready(model, store.batch(part), normalise)) for part in rows.split(CHUNK)]
+    codes, present = {}, {}
+    for name in store.modalities:
+        found = torch.cat([batch.values[name].float().cpu() for batch in coded])  # type: ignore[union-attr]
+        there = torch.cat([batch.present[name].cpu() for batch in coded])
+        have = rows[there]
+        present[name] = torch.zeros(len(store), dtype=torch.bool).index_fill(0, have, True)
+        codes[name] = found[have.argsort()].numpy()
+    return Store.from_arrays(codes, present)
+
+
+def _as_it_is(batch: Batch) -> Batch:
+    return batch
 
 
 def culprits(terms: Terms, batch: Batch) -> str:

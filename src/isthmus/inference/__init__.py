@@ -1,0 +1,23 @@
+"""From the features of each modality to beliefs about codes, computed once for any subset of what was observed."""
+
+from isthmus.inference.base import Evidence, Inference
+from isthmus.inference.experts import ExpertEvidence, ExpertInference
+from isthmus.inference.joint import JointEvidence, JointInference
+from isthmus.inference.points import PointEvidence, PointInference
+from isthmus.inference.private import PrivateEvidence, PrivateInference
+from isthmus.inference.separate import SeparateEvidence, SeparateInference
+
+__all__ = [
+    "Evidence",
+    "ExpertEvidence",
+    "ExpertInference",
+    "Inference",
+    "JointEvidence",
+    "JointInference",
+    "PointEvidence",
+    "PointInference",
+    "PrivateEvidence",
+    "PrivateInference",
+    "SeparateEvidence",
+    "SeparateInference",
+]

@@ -1,0 +1,47 @@
+"""From the features of each modality to beliefs about codes, computed once for any subset of what was observed.
+
+Shapes: `M` modalities, `B` items, `n` rows that are there, `D` latent dimensions, `F` features.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from isthmus.posteriors import Posterior
+
+
+class Evidence(ABC):
+    """What the encoders made of a batch, computed once; any subset of it gives a posterior."""
+
+    present: Tensor
+
+    @abstractmethod
+    def posterior(self, among: Tensor | None = None) -> Posterior:
+        """Beliefs from the modalities observed, or from those of them that are True in `among`, bool `(M, B)`."""
+
+    def own(self) -> Tensor:
+        """The code that each modality alone gives, the mean, `(M, B, D)`; zero where an item lacks it.
+
+        Of a code with private parts, the part that modalities share.
+        """
+        single = torch.eye(len(self.present), dtype=torch.bool, device=self.present.device)
+        codes = [self.posterior(among[:, None] & self.present).mean for among in single]
+        return torch.where(self.present[..., None], torch.stack(codes), 0.0)
+
+
+class Inference(nn.Module, ABC):
+    """From features of each modality to posteriors."""
+
+    @abstractmethod
+    def forward(self, features: dict[str, Tensor], present: Tensor) -> Evidence:
+        """Evidence from features `(n, F)` of the rows that are there, and `present`, bool `(M, B)`."""
+
+    def prepare(self, codes: Mapping[str, Tensor]) -> None:
+        """Told the codes `(n, D)` of each modality in the training items before a phase that trains on codes."""
+
+    def finish(self, codes: Tensor) -> None:
+        """Told the codes `(N, D)` of the training items once training has ended."""

@@ -1,0 +1,50 @@
+"""Certain codes: features fused into one vector per item.
+
+Shapes: `M` modalities, `B` items, `D` latent dimensions.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from isthmus.fusions import FeatureFusion
+from isthmus.inference.base import Evidence, Inference
+from isthmus.posteriors import Point
+
+
+class PointEvidence(Evidence):
+    """Features of each modality, to be fused into one certain code."""
+
+    def __init__(self, features: dict[str, Tensor], present: Tensor, inference: PointInference):
+        self.features, self.present, self.inference = features, present, inference
+
+    def posterior(self, among: Tensor | None = None) -> Point:
+        features, present = self.features, self.present
+        if among is not None:
+            present = present & among
+            names = list(self.inference.fusion.project)
+            features = {
+                name: features[name][among[m][self.present[m]]] for m, name in enumerate(names) if name in features
+            }
+        code = self.inference.head(self.inference.fusion(features, present))
+        some = present.any(dim=0)[:, None]
+        return Point(torch.where(some, code, self.inference.mean_code.to(code)))
+
+
+class PointInference(Inference):
+    """Features are fused, and one layer makes a code of them; the mean training code where nothing was observed."""
+
+    mean_code: Tensor
+
+    def __init__(self, fusion: FeatureFusion, latent_dim: int):
+        super().__init__()
+        self.fusion = fusion
+        self.head = nn.Linear(fusion.width, latent_dim)
+        self.register_buffer("mean_code", torch.zeros(latent_dim))
+
+    def forward(self, features: dict[str, Tensor], present: Tensor) -> PointEvidence:
+        return PointEvidence(features, present, self)
+
+    def finish(self, codes: Tensor) -> None:
+        self.mean_code.copy_(codes.mean(dim=0))

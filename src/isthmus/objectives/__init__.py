@@ -1,0 +1,37 @@
+"""What is raised in training: routes, divergences and couplings, as named terms per item.
+
+A route `A -> B` encodes a subset A and scores the decoding of B. An objective adds routes and takes divergences away;
+each term is in nats and per item, and the mean over items is taken once, in the training loop.
+"""
+
+from isthmus.objectives.base import Objective, Step, Terms, log_likelihoods, reconstruction_terms, warm, weigh
+from isthmus.objectives.elbo import ELBO, JointELBO, SubsetELBO
+from isthmus.objectives.experts import SelfRoutes, SoftSharing, TotalCorrelation, divergence_to_experts, own_codes
+from isthmus.objectives.mixtures import JensenShannon, MixtureIWAE, PrivateMixtureIWAE, importance_weighted
+from isthmus.objectives.routes import Routes
+from isthmus.objectives.subsets import random_parts, random_subsets
+
+__all__ = [
+    "ELBO",
+    "JensenShannon",
+    "JointELBO",
+    "MixtureIWAE",
+    "Objective",
+    "PrivateMixtureIWAE",
+    "Routes",
+    "SelfRoutes",
+    "SoftSharing",
+    "Step",
+    "SubsetELBO",
+    "Terms",
+    "TotalCorrelation",
+    "divergence_to_experts",
+    "importance_weighted",
+    "log_likelihoods",
+    "own_codes",
+    "random_parts",
+    "random_subsets",
+    "reconstruction_terms",
+    "warm",
+    "weigh",
+]

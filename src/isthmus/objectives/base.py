@@ -1,0 +1,99 @@
+"""What every objective is made of: a step, named terms, and how reconstructions are scored and weighed.
+
+Shapes: `K` draws, `S` sources, `M` modalities, `B` items, `D` latent dimensions.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from isthmus.batch import Batch
+from isthmus.inference import Evidence
+from isthmus.model import MultimodalAutoencoder
+from isthmus.noise import Noise
+from isthmus.posteriors import Draws
+
+
+@dataclass(frozen=True)
+class Step:
+    """Where training stands: `index` of the step, `fraction` of the whole (0 to 1), and this step's noise."""
+
+    index: int
+    fraction: float
+    noise: Noise
+    _seen: dict[int, tuple[Batch, Evidence]] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def evidence(self, model: MultimodalAutoencoder, batch: Batch) -> Evidence:
+        """What the model's encoders make of a batch under this step's noise, run once however many terms ask."""
+        if id(batch) not in self._seen:
+            self._seen[id(batch)] = batch, model.evidence(batch, self.noise)
+        return self._seen[id(batch)][1]
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What an objective says of a batch.
+
+    Args:
+        per_item: Named terms `(B,)`, in nats, before weights: "reconstruction/<modality>" are log-likelihoods (up),
+            divergences are positive.
+        item_loss: `(B,)`: what each item adds to the loss (down).
+        bound: `(B,)` in nats where the objective bounds the evidence of what is observed from below, else None.
+        per_batch: Named scalars that a batch has as a whole, such as correlations.
+        batch_loss: Their part of the loss.
+    """
+
+    per_item: Mapping[str, Tensor]
+    item_loss: Tensor
+    bound: Tensor | None = None
+    per_batch: Mapping[str, Tensor] = field(default_factory=dict)
+    batch_loss: Tensor | float = 0.0
+
+    @property
+    def loss(self) -> Tensor:
+        """The one scalar to be minimised."""
+        return self.item_loss.mean() + self.batch_loss
+
+
+class Objective(ABC):
+    """A callable from a model, a batch and a step to terms."""
+
+    @abstractmethod
+    def __call__(self, model: MultimodalAutoencoder, batch: Batch, step: Step) -> Terms: ...
+
+
+def warm(beta: float, warmup: float, fraction: float) -> float:
+    """`beta`, growing linearly from zero over the first `warmup` share of training."""
+    return beta if warmup <= 0 else beta * min(1.0, fraction / warmup)
+
+
+def log_likelihoods(
+    model: MultimodalAutoencoder, draws: Draws, batch: Batch, use: Mapping[str, Tensor] | None = None
+) -> dict[str, Tensor]:
+    """`log p(x_m | z)`, `(K, S, B)`, of every modality in the batch; `use[m]`, bool `(S, B)`, narrows the sources."""
+    return {
+        name: model.log_likelihood(name, draws.z, draws.use if use is None else draws.use & use[name], batch)
+        for name in batch
+    }
+
+
+def reconstruction_terms(
+    model: MultimodalAutoencoder, draws: Draws, batch: Batch
+) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+    """Expected log-likelihoods by name, and their sum over modalities without and with the model's weights, `(B,)`."""
+    expected = {name: draws.expect(score) for name, score in log_likelihoods(model, draws, batch).items()}
+    plain, weighted = weigh(model, expected)
+    return {f"reconstruction/{name}": value for name, value in expected.items()}, plain, weighted
+
+
+def weigh(model: MultimodalAutoencoder, scores: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """The sum over modalities, plain and with the model's weights."""
+    plain = torch.stack(list(scores.values())).sum(dim=0)
+    if all(weight == 1.0 for weight in model.weights.values()):
+        return plain, plain
+    return plain, torch.stack([model.weights[name] * score for name, score in scores.items()]).sum(dim=0)
