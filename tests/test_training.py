@@ -314,8 +314,8 @@ def test_a_phase_on_codes_sees_each_modalitys_own_code_and_runs_no_encoder():
     calls.clear()
     phase = Phase([Player(objective, ("decoders.",))], data="codes", frozen=("encoders", "inference"))
     train(replace(method, phases=[phase]), store, as_is, splits, TrainingConfig(epochs=3, batch_size=16), quiet=True)
-    # For the codes of the phase, those of the history (again, as some items have nothing) and the watch that follows; no
-    # call for any of the twelve batches.
+    # For the codes of the phase, those of the history (again, as some items have nothing) and the watch that follows:
+    # no call for any of the twelve batches.
     assert len(calls) == 4
     assert {len(batch) for batch in objective.shown} == {16, 12}
     for batch in objective.shown:
