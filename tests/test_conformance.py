@@ -24,6 +24,7 @@ VARIANTS = {
     "fused by attention": ("fused", {"fusion": "attention"}),
     "fused behind a shared trunk": ("fused", {"share": "trunk"}),
     "fused after training alone": ("fused", {"pretrain": 0.3}),
+    "masked with a fixed share": ("masked", {"visible": 0.25}),
     "mmvae with one expert drawn": ("mmvae", {"stratified": False, "num_draws": 3}),
     "mmvae with plain gradients": ("mmvae", {"dreg": False, "num_draws": 2}),
     "hoelder+ with one component drawn": ("hoelder+", {"stratified": False, "num_draws": 2}),

@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from isthmus.batch import Values
+from isthmus.networks.tokens import FeatureTokens
 
 if TYPE_CHECKING:
     from isthmus.kinds.base import Kind
+
+TOKEN_WIDTH = 96  # features of a token
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class Modality:
         corrupt: What encoders see in training in place of the values; None shows them as they are.
         predictability: The share of it that the other modalities tell, 0 to 1, for `balance="predictable"`; None where
             nobody measured it.
+        tokens: Builds a network from normalised values to tokens `Masked (n, T, F)`; None takes what the encoder gives.
     """
 
     encoder: Callable[[], nn.Module]
@@ -37,6 +41,12 @@ class Modality:
     num_dimensions: int
     corrupt: Callable[[Values, Callable[..., Tensor]], Values] | None = None
     predictability: float | None = None
+    tokens: Callable[[], nn.Module | None] | None = None
+
+    def tokeniser(self) -> nn.Module:
+        """A network from normalised values to tokens `Masked (n, T, F)`."""
+        made = None if self.tokens is None else self.tokens()
+        return FeatureTokens(self.encoder()) if made is None else made
 
     @classmethod
     def from_kind(
@@ -57,4 +67,5 @@ class Modality:
             num_dimensions=kind.num_dimensions,
             corrupt=kind.corrupt,
             predictability=predictability,
+            tokens=(lambda: kind.tokens(TOKEN_WIDTH)) if encoder is None else None,
         )

@@ -71,6 +71,7 @@ class MultimodalAutoencoder(nn.Module):
             "per_dimension" divides by a modality's dimensions (and multiplies by the mean number, so that the sum
             keeps its size), "per_root_dimension" by their root; "predictable" does so too, and counts modalities less
             of which the others tell little, as `Modality.predictability` says; a mapping gives weights by name.
+        pooled: Give the inference one vector of features per row; False gives it each row's tokens.
         max_decode_rows: More rows than this are decoded in parts, which are computed again in the backward pass:
             memory is then bounded for any number of draws and sources.
 
@@ -89,6 +90,7 @@ class MultimodalAutoencoder(nn.Module):
         family: str = "normal",
         share: str | None = None,
         balance: str | Mapping[str, float] = "nats",
+        pooled: bool = True,
         max_decode_rows: int = 8192,
     ):
         super().__init__()
@@ -96,7 +98,7 @@ class MultimodalAutoencoder(nn.Module):
             raise ValueError("A model needs at least one modality.")
         if share not in (None, "trunk"):
             raise ValueError(f"share='{share}' is unknown. Expected None or 'trunk'.{nearest(str(share), ['trunk'])}")
-        self.max_decode_rows = max_decode_rows
+        self.pooled, self.max_decode_rows = pooled, max_decode_rows
         self.modalities = tuple(modalities)
         self.shared_dim, self.private_dim = latent_dim, private_dim
         self.latent_dim = latent_dim + private_dim * len(modalities)
@@ -129,7 +131,7 @@ class MultimodalAutoencoder(nn.Module):
     def _dry_run(self, name: str, modality: Modality) -> int:
         """Try the networks on the example; the number of features."""
         with torch.no_grad():
-            width = self._features(name, modality.example).shape[1]
+            width = _shape(self._features(name, modality.example))[-1]
             z = torch.zeros(len(modality.example), self.latent_dim)
             try:
                 score = self.decode(name, z).log_prob(modality.example)
@@ -155,15 +157,20 @@ class MultimodalAutoencoder(nn.Module):
 
     # --- from data to codes ---------------------------------------------------------------------------------------
 
-    def _features(self, name: str, values: Values) -> Tensor:
-        features = pool(self.encoders[name](values))
-        if features.dim() != 2 or len(features) != len(values):
+    def _features(self, name: str, values: Values) -> Tensor | Masked:
+        features: Tensor | Masked = self.encoders[name](values)
+        if self.pooled:
+            features = pool(features)
+        if len(_shape(features)) != 2 + (not self.pooled) or len(features) != len(values):
             raise ValueError(
-                f"Encoder '{name}' returned shape {tuple(features.shape)} for {len(values)} rows. Expected "
+                f"Encoder '{name}' returned shape {_shape(features)} for {len(values)} rows. Expected "
                 f"({len(values)}, width) features, or ({len(values)}, tokens, width) with a mask. Does it drop a last "
                 "incomplete group, or flatten the batch?"
             )
-        return features if self.trunk is None else self.trunk(name, features)
+        if self.trunk is None:
+            return features
+        shared: Tensor = self.trunk(name, features)
+        return shared
 
     def evidence(self, batch: Batch, noise: Noise | None = None) -> Evidence:
         """Run every encoder once, on the rows that are there. A modality that the batch does not name is a gap.

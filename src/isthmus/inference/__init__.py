@@ -6,6 +6,7 @@ from isthmus.inference.joint import JointEvidence, JointInference
 from isthmus.inference.points import PointEvidence, PointInference
 from isthmus.inference.private import PrivateEvidence, PrivateInference
 from isthmus.inference.separate import SeparateEvidence, SeparateInference
+from isthmus.inference.tokens import TokenEvidence, TokenInference
 
 __all__ = [
     "Evidence",
@@ -20,4 +21,6 @@ __all__ = [
     "PrivateInference",
     "SeparateEvidence",
     "SeparateInference",
+    "TokenEvidence",
+    "TokenInference",
 ]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -37,8 +38,8 @@ class Inference(nn.Module, ABC):
     """From features of each modality to posteriors."""
 
     @abstractmethod
-    def forward(self, features: dict[str, Tensor], present: Tensor) -> Evidence:
-        """Evidence from features `(n, F)` of the rows that are there, and `present`, bool `(M, B)`."""
+    def forward(self, features: dict[str, Any], present: Tensor) -> Evidence:
+        """Evidence from features `(n, F)` of the rows that are there, or tokens, and `present`, bool `(M, B)`."""
 
     def prepare(self, codes: Mapping[str, Tensor]) -> None:
         """Told the codes `(n, D)` of each modality in the training items before a phase that trains on codes."""

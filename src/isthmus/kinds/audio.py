@@ -24,6 +24,7 @@ from isthmus.kinds.base import CellError, Kind, pad, read_bytes, register_kind
 from isthmus.likelihoods import SequenceHead
 from isthmus.networks.recurrent import RecurrentEncoder
 from isthmus.networks.sequence import ConvolutionalSequenceEncoder, LengthDecoder, SequenceDecoder
+from isthmus.networks.tokens import StretchTokens
 from isthmus.networks.transformer import TransformerEncoder
 from isthmus.suggest import nearest
 
@@ -188,6 +189,9 @@ class AudioKind(Kind):
 
     def encoder(self, width: int) -> nn.Module:
         return _ENCODERS[self.network](self.mels_, width)
+
+    def tokens(self, width: int) -> nn.Module:
+        return StretchTokens(self.mels_, width, self.max_frames_)
 
     def decoder(self, width: int) -> nn.Module:
         steps = SequenceDecoder(width, self.max_frames_, self.mels_, patch=4)

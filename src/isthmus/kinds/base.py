@@ -66,6 +66,13 @@ class Kind(ABC):
     def encoder(self, width: int) -> nn.Module:
         """A network from normalised values of n rows to features `(n, F)`."""
 
+    def tokens(self, width: int) -> nn.Module | None:
+        """A network from normalised values to tokens `Masked (n, T, width)`, each made of its own part of the value.
+
+        None, by default: the features of the encoder are then the one token.
+        """
+        return None
+
     @abstractmethod
     def decoder(self, width: int) -> nn.Module:
         """A network from `z (R, width)` to the parameters that `likelihood()` takes."""

@@ -22,6 +22,7 @@ from isthmus.batch import Masked, Values
 from isthmus.kinds.base import CellError, Kind, read_bytes, register_kind
 from isthmus.likelihoods import BernoulliHead, LaplaceHead, LikelihoodHead, NormalHead
 from isthmus.networks.convolutional import ConvDecoder, ConvEncoder
+from isthmus.networks.tokens import PatchTokens
 from isthmus.suggest import nearest
 
 # Formats that only decode. Pillow also knows EPS and others that start a program to draw what a file says.
@@ -173,6 +174,9 @@ class ImageKind(Kind):
 
     def encoder(self, width: int = 256) -> nn.Module:
         return ConvEncoder(self.shape, width)
+
+    def tokens(self, width: int) -> nn.Module:
+        return PatchTokens(self.shape, width)
 
     def decoder(self, width: int) -> nn.Module:
         network = ConvDecoder(width, self.shape)

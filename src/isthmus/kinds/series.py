@@ -22,6 +22,7 @@ from isthmus.likelihoods import LikelihoodHead, SequenceHead
 from isthmus.likelihoods_series import SequenceMixedHead
 from isthmus.networks.sequence import LengthDecoder, SequenceDecoder
 from isthmus.networks.series import SERIES_NETWORKS, SeriesEncoder
+from isthmus.networks.tokens import StretchTokens
 from isthmus.suggest import nearest
 
 # Told apart by lightness as well as by hue, so a chart can be read without colours.
@@ -119,6 +120,9 @@ class SeriesKind(Kind):
 
     def encoder(self, width: int) -> nn.Module:
         return SeriesEncoder(self.num_channels, width, self.network, self.max_steps_)
+
+    def tokens(self, width: int) -> nn.Module:
+        return StretchTokens(self.num_channels, width, self.max_steps_)
 
     def decoder(self, width: int) -> nn.Module:
         # On pen lines of 79 steps, patches of 4 cost a fifth less than single steps and lose 1 nat of 112.

@@ -19,6 +19,7 @@ from isthmus.kinds.columns import COLUMN_TYPES, Column, in_network_order, is_bla
 from isthmus.likelihoods_table import TableHead
 from isthmus.networks.dense import DenseDecoder
 from isthmus.networks.tabular import TableEncoder
+from isthmus.networks.tokens import ColumnTokens
 from isthmus.suggest import nearest
 
 _SETTABLE_TYPES = ("number", "category", *COLUMN_TYPES)
@@ -189,6 +190,9 @@ class TableKind(Kind):
 
     def encoder(self, width: int) -> nn.Module:
         return TableEncoder(self._network_columns(), width, self.num_blocks)
+
+    def tokens(self, width: int) -> nn.Module:
+        return ColumnTokens(self._network_columns(), width)
 
     def decoder(self, width: int) -> nn.Module:
         return DenseDecoder(width, self.likelihood().num_parameters, num_blocks=self.num_blocks)

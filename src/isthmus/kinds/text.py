@@ -22,6 +22,7 @@ from isthmus.kinds.base import CellError, Kind, register_kind
 from isthmus.likelihoods import TokensHead
 from isthmus.networks.recurrent import RecurrentEncoder
 from isthmus.networks.sequence import AlternativesDecoder, ConvolutionalSequenceEncoder, pool, with_steps
+from isthmus.networks.tokens import WordTokens
 from isthmus.networks.transformer import TransformerEncoder
 from isthmus.suggest import nearest
 
@@ -133,6 +134,9 @@ class TextKind(Kind):
 
     def encoder(self, width: int) -> nn.Module:
         return TokenEncoder(self.end + 1, _ENCODERS[self.network](width))
+
+    def tokens(self, width: int) -> nn.Module:
+        return WordTokens(self.end + 1, width)
 
     def decoder(self, width: int) -> nn.Module:
         num_tokens = self.end + 1

@@ -20,6 +20,7 @@ from isthmus.batch import Masked, Values
 from isthmus.kinds.base import CellError, Kind, read_bytes, register_kind
 from isthmus.likelihoods import LaplaceHead, LikelihoodHead, NormalHead
 from isthmus.networks.dense import DenseDecoder, DenseEncoder
+from isthmus.networks.tokens import ChunkTokens
 from isthmus.suggest import nearest
 
 # Mean and spread are learnt from this many training vectors, evenly spaced.
@@ -124,6 +125,9 @@ class VectorKind(Kind):
 
     def encoder(self, width: int = 256) -> nn.Module:
         return DenseEncoder(self.length_, width)
+
+    def tokens(self, width: int) -> nn.Module:
+        return ChunkTokens(self.length_, width)
 
     def decoder(self, width: int) -> nn.Module:
         return DenseDecoder(width, self.length_)

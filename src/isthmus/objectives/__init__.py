@@ -10,9 +10,11 @@ from isthmus.objectives.experts import SelfRoutes, SoftSharing, TotalCorrelation
 from isthmus.objectives.mixtures import JensenShannon, MixtureIWAE, PrivateMixtureIWAE, importance_weighted
 from isthmus.objectives.routes import Routes
 from isthmus.objectives.subsets import random_parts, random_subsets
+from isthmus.objectives.tokens import HiddenTokens, visible_tokens
 
 __all__ = [
     "ELBO",
+    "HiddenTokens",
     "JensenShannon",
     "JointELBO",
     "MixtureIWAE",
@@ -32,6 +34,7 @@ __all__ = [
     "random_parts",
     "random_subsets",
     "reconstruction_terms",
+    "visible_tokens",
     "warm",
     "weigh",
 ]
