@@ -1,9 +1,8 @@
-"""Write into docs/methods.md what the registry says of each method: its docstring, its options and what it can do.
+"""Write the pages of methods from what the registry says of them: docstrings, options, capabilities.
 
     python scripts/write_methods.py
 
-Only what stands between `<!-- methods: NAME -->`, or `<!-- methods -->` for the table of all, and `<!-- end -->` is
-replaced; equations and advice around it are written by hand.
+`docs/methods/NAME.md` is written whole; in `docs/methods.md` and `mkdocs.yml` only what stands between two marks is.
 """
 
 from __future__ import annotations
@@ -11,47 +10,81 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from isthmus.cli.methods import tell, typed, word
+from isthmus.cli.methods import ABLE, tell, typed, word
 from isthmus.methods import list_methods
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "methods.md"
-BLOCK = re.compile(r"(<!-- methods(?:: (?P<name>\S+))? -->\n).*?(<!-- end -->)", re.DOTALL)
+ROOT = Path(__file__).resolve().parents[1]
+TABLE = re.compile(r"(<!-- methods -->\n).*?(<!-- end -->)", re.DOTALL)
+NAVIGATION = re.compile(r"( +# methods\n).*?( +# end\n)", re.DOTALL)
 
 
-def fill(page: str) -> str:
-    """The page with every block as the registry has it."""
-    return BLOCK.sub(lambda block: f"{block[1]}\n{_about(block['name'])}\n\n{block[3]}", page)
+def pages() -> dict[Path, str]:
+    """Every file that is written, and what is to stand in it."""
+    all_told = [tell(name) for name in list_methods()]
+    written = {ROOT / "docs" / "methods" / f"{slug(told['name'])}.md": _page(told) for told in all_told}
+    overview, settings = ROOT / "docs" / "methods.md", ROOT / "mkdocs.yml"
+    table = "\n".join(_table(all_told))
+    written[overview] = TABLE.sub(lambda mark: f"{mark[1]}\n{table}\n\n{mark[2]}", overview.read_text(encoding="utf-8"))
+    lines = "".join(f"      - {told['name']}: methods/{slug(told['name'])}.md\n" for told in all_told)
+    written[settings] = NAVIGATION.sub(lambda mark: f"{mark[1]}{lines}{mark[2]}", settings.read_text(encoding="utf-8"))
+    return written
 
 
-def _about(name: str | None) -> str:
-    if name is None:
-        return _overview()
-    told = tell(name)
-    summary, _, rest = told["page"].partition("\n\n")
-    words = _arguments(rest)
-    options = [f"| `{option}` | `{typed(value)}` | {words[option]} |" for option, value in told["options"].items()]
-    return "\n".join([" ".join(summary.split()), "", "| option | default | |", "|---|---|---|", *options])
+def slug(name: str) -> str:
+    return name.replace("+", "-plus")
 
 
-def _overview() -> str:
+def _page(told: dict[str, object]) -> str:
+    options, words = told["options"], told["option_words"]
+    assert isinstance(options, dict) and isinstance(words, dict)
+    rows = [f"| `{option}` | `{typed(value)}` | {words[option]} |" for option, value in options.items()]
+    able = [f"- {sentence}: {'yes' if told[field] else 'no'}" for sentence, field in ABLE.items()]
+    return "\n".join(
+        [
+            f"# {told['name']}",
+            "",
+            str(told["summary"]),
+            "",
+            str(told["notes"]),
+            "",
+            "## Options",
+            "",
+            "| option | default | |",
+            "|---|---|---|",
+            *rows,
+            "",
+            "## What it can do",
+            "",
+            f"For {told['modalities']} modalities, with gaps in training and in use.",
+            "",
+            *able,
+            "",
+            "[All methods](../methods.md), with the notation of the equations.",
+            "",
+        ]
+    )
+
+
+def _table(all_told: list[dict[str, object]]) -> list[str]:
     header = "| method | paper | modalities | codes with spread | likelihoods | bound | new items |"
     lines = [header, "|---" * (header.count("|") - 1) + "|"]
-    for told in map(tell, list_methods()):
-        able = [word(told[name]) for name in ("modalities", "uncertainty", "density", "bound", "generative")]
-        lines.append(
-            f"| [`{told['name']}`](#{told['name'].replace('+', '-plus')}) | {told['paper']} | "
-            + " | ".join(able)
-            + " |"
-        )
-    return "\n".join(lines)
+    for told in all_told:
+        able = [word(told[name]) for name in ("modalities", "uncertainty", "density", "bound", "generative")]  # type: ignore[arg-type]
+        name = str(told["name"])
+        lines.append(f"| [`{name}`](methods/{slug(name)}.md) | {told['paper']} | " + " | ".join(able) + " |")
+    return lines
 
 
-def _arguments(docstring: str) -> dict[str, str]:
-    """What a docstring's `Args:` say, by name."""
-    section = docstring.partition("Args:\n")[2].partition("\n\n")[0]
-    entries = re.split(r"^ {4}(\w+): ", section, flags=re.MULTILINE)[1:]
-    return {name: " ".join(text.split()) for name, text in zip(entries[::2], entries[1::2], strict=True)}
+def write() -> None:
+    """Bring every page up to date, and take away those of methods that are gone."""
+    written = pages()
+    folder = ROOT / "docs" / "methods"
+    folder.mkdir(exist_ok=True)
+    for path in set(folder.glob("*.md")) - set(written):
+        path.unlink()
+    for path, text in written.items():
+        path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
-    PAGE.write_text(fill(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    write()

@@ -16,6 +16,7 @@ import isthmus.kinds.base as kinds
 import isthmus.methods.base as methods
 from birds import birds
 from isthmus.cli.main import main
+from isthmus.cli.methods import tell
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -87,18 +88,29 @@ def test_a_page_does_what_it_shows(page, here, monkeypatch, capsys):
                 assert not ended.value.code, f"'{' '.join(words)}' of {page.name} failed:\n{capsys.readouterr().err}"
 
 
-def test_the_page_of_methods_is_that_of_the_registry(monkeypatch):
+def test_the_pages_of_methods_are_those_of_the_registry(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    from write_methods import PAGE, fill
+    from write_methods import pages
 
-    page = PAGE.read_text(encoding="utf-8")
-    assert set(re.findall(r"<!-- methods: (\S+) -->", page)) == set(methods.list_methods())
-    assert fill(page) == page, "docs/methods.md is out of date: run 'python scripts/write_methods.py'"
+    written = pages()
+    assert set((ROOT / "docs" / "methods").glob("*.md")) < set(written)
+    for path, text in written.items():
+        assert path.read_text(encoding="utf-8") == text, f"{path.name} is out of date: run scripts/write_methods.py"
+
+
+@pytest.mark.parametrize("name", methods.list_methods())
+def test_every_method_tells_its_equation_what_it_is_good_and_bad_at_and_its_cost(name):
+    told = tell(name)
+    assert told["paper"] and all(told["option_words"].values())
+    for part in ("```text\n", "- **Good at**: ", "- **Weak**: ", "- **Cost of a step**: "):
+        assert part in told["notes"], f"the head of {name}'s file lacks {part!r}"
 
 
 def test_every_page_is_in_the_navigation():
     import yaml
 
     entries = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]
-    named = {path for entry in entries for path in entry.values()}
-    assert named == {path.name for path in (ROOT / "docs").glob("*.md")}
+    paths = [path for entry in entries for path in entry.values()]
+    named = {path for path in paths if isinstance(path, str)}
+    named |= {path for inner in paths if not isinstance(inner, str) for entry in inner for path in entry.values()}
+    assert named == {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}

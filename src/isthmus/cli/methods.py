@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import textwrap
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
 
 # Authors, year and where it appeared; a title in quotes is for the method's own page.
 PAPER = re.compile(r'[^()]*\(([^()"]*?)(?:, "|\))')
+ABLE = {
+    "codes come with a spread": "uncertainty",
+    "likelihoods can be estimated": "density",
+    "its objective bounds the evidence": "bound",
+    "new items can be drawn": "generative",
+}
 
 
 def methods(
@@ -49,12 +56,13 @@ def methods(
 
 
 def tell(name: str) -> dict[str, Any]:
-    """What is known of a method: its paper, what it can do, its options with their defaults, its page."""
+    """What is known of a method: its paper, what it can do, its options, and the notes at the head of its file."""
     from isthmus.methods import get_method, method_defaults
 
     preset = get_method(name)
-    page = inspect.getdoc(preset) or ""
-    paper = PAPER.match(page)
+    about = inspect.getdoc(preset) or ""
+    paper = PAPER.match(about)
+    words = _arguments(about)
     capabilities = _capabilities(preset)
     most = capabilities.max_modalities
     fewest = capabilities.min_modalities
@@ -67,23 +75,49 @@ def tell(name: str) -> dict[str, Any]:
         "bound": capabilities.bound,
         "generative": capabilities.generative,
         "options": method_defaults(name),
-        "page": page,
+        "option_words": {option: words.get(option, "") for option in method_defaults(name)},
+        "summary": " ".join(about.partition("\n\n")[0].split()),
+        "notes": _notes(preset),
     }
 
 
-def page(told: dict[str, Any]) -> str:
+def page(told: dict[str, Any], width: int = 100) -> str:
     """A method's page in plain text."""
-    options = [f"  --option {name}={typed(value)}" for name, value in told["options"].items()]
-    able = {
-        "codes come with a spread": "uncertainty",
-        "likelihoods can be estimated": "density",
-        "its objective bounds the evidence": "bound",
-        "new items can be drawn": "generative",
-    }
-    can = [f"  {'yes' if told[field] else 'no ':3}  {words}" for words, field in able.items()]
+    options = []
+    for option, value in told["options"].items():
+        options.append(f"  --option {option}={typed(value)}")
+        options += textwrap.wrap(told["option_words"][option], width, initial_indent=" " * 6, subsequent_indent=" " * 6)
+    can = [f"  {'yes' if told[field] else 'no ':3}  {words}" for words, field in ABLE.items()]
+    notes = [line.replace("**", "") for line in told["notes"].splitlines() if not line.startswith("```")]
     return "\n".join(
-        [told["page"], "", "Options and their defaults:", *options, "", f"For {told['modalities']} modalities:", *can]
+        [
+            f"{told['name']}\n",
+            *textwrap.wrap(told["summary"], width),
+            "",
+            *notes,
+            *[""] * bool(notes),
+            "Options and their defaults:",
+            *options,
+            "",
+            f"For {told['modalities']} modalities:",
+            *can,
+        ]
     )
+
+
+def _notes(preset: Callable[..., Any]) -> str:
+    """Equation, strengths, weaknesses and cost, as Markdown: the head of the method's own file, without its title."""
+    module = inspect.getmodule(preset)
+    written = inspect.cleandoc(module.__doc__ or "") if module else ""
+    # A file of several presets has one head; only what speaks of one method is that method's page.
+    return written.partition("\n\n")[2].strip() if "```" in written else ""
+
+
+def _arguments(docstring: str) -> dict[str, str]:
+    """What a docstring's `Args:` say, by name."""
+    section = docstring.partition("Args:\n")[2].partition("\n\n")[0]
+    entries = re.split(r"^ {4}(\w+): ", section, flags=re.MULTILINE)[1:]
+    return {name: " ".join(text.split()) for name, text in zip(entries[::2], entries[1::2], strict=True)}
 
 
 def _capabilities(preset: Callable[..., Any]) -> Capabilities:

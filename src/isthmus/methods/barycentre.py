@@ -1,4 +1,15 @@
-"""Wasserstein barycentre of experts."""
+"""Wasserstein barycentre of experts.
+
+```text
+E_q(z|x) [ sum_m log p(x_m|z) ] - beta KL( q(z|x) || p(z) )
+
+q(z|x) = N( mean of mu_m, (mean of sigma_m)^2 )
+```
+
+- **Good at**: smooth joining: the posterior moves with each expert and keeps their shape.
+- **Weak**: never more certain than its experts on average, however many agree.
+- **Cost of a step**: `M` encodings, `M` decodings.
+"""
 
 from __future__ import annotations
 

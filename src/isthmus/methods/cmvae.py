@@ -1,4 +1,13 @@
-"""CMVAE: MMVAE+ with a prior in which clusters form."""
+"""CMVAE: MMVAE+ with a prior in which clusters form.
+
+```text
+as mmvae+, with    p(z) = sum_c pi_c p(z; mu_c, s_c)
+```
+
+- **Good at**: data that fall into groups: clusters form in training and are counted afterwards.
+- **Weak**: as `mmvae+`; and clusters that start in the wrong place may share a group, or two groups one of them.
+- **Cost of a step**: as `mmvae+`, and one density for each cluster.
+"""
 
 from __future__ import annotations
 

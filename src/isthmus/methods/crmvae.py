@@ -1,4 +1,17 @@
-"""CRMVAE: a product of experts in which each expert also reconstructs its own modality."""
+"""CRMVAE: a product of experts in which each expert also reconstructs its own modality.
+
+```text
+1/(M+1) [ sum_m E_q(z|x) log p(x_m|z) + sum_m E_q(z|x_m) log p(x_m|z)
+    - beta ( KL( q(z|x) || p(z) ) + sum_m KL( q(z|x) || q(z|x_m) ) ) ]
+
+q(z|x) = prod_m q(z|x_m) / normaliser
+```
+
+- **Good at**: as `mvtcae`, with encoders that also learn to keep what only their own modality needs.
+- **Weak**: what is asked of an expert pulls two ways, to say what all say together and to tell its own modality in
+  full.
+- **Cost of a step**: `M` encodings, `2 M` decodings.
+"""
 
 from __future__ import annotations
 

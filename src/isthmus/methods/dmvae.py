@@ -1,4 +1,18 @@
-"""DMVAE: a product of experts for what is shared, a private code for each modality."""
+"""DMVAE: a product of experts for what is shared, a private code for each modality.
+
+```text
+mean over A in {all observed, each modality alone} of
+    E [ sum_m log p(x_m|z, w_m) ] - beta [ KL( q(z|x_A) || p(z) ) + sum_m KL( q(w_m|x_m) || p(w) ) ]
+
+z ~ q(z|x_A) = p(z) prod_{m in A} q(z|x_m) / normaliser      w_m ~ q(w_m|x_m): the private code of x_m
+```
+
+- **Good at**: reconstruction, and telling apart what is shared and what is not: every modality is decoded from what
+  each of the others alone says of it, beside its own private code.
+- **Weak**: a private code with many dimensions carries everything, and translations, which lack it, then show
+  nothing.
+- **Cost of a step**: `M` encodings, `M (M + 1)` decodings.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,13 @@
-"""Generalised product of experts: a product of experts to learnt powers."""
+"""Generalised product of experts: a product of experts to learnt powers.
+
+```text
+as mvae, with    q(z|x_A) = prod_{m in A} q(z|x_m)^(a_m) / normaliser,    sum_{m in A} a_m = 1 in each dimension
+```
+
+- **Good at**: a product that no expert wins by being too sure of itself; what each is trusted in is learnt.
+- **Weak**: an item with more modalities is no more certain than the surest of them.
+- **Cost of a step**: as `mvae`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,16 @@
-"""Hoelder pooling: the squared sum of the roots of the experts."""
+"""Hoelder pooling: the squared sum of the roots of the experts.
+
+```text
+E_q(z|x) [ sum_m log p(x_m|z) ] - beta KL( q(z|x) || p(z) )
+
+q(z|x): the Normal with the mean and variance of    1/c ( sum_m sqrt q(z|x_m) )^2
+```
+
+- **Good at**: a middle way between product and mixture: experts that agree sharpen one another, experts that do not
+  are each heard.
+- **Weak**: in many dimensions experts seldom overlap, and the pool is nearly the mixture.
+- **Cost of a step**: `M` encodings, `M` decodings.
+"""
 
 from __future__ import annotations
 

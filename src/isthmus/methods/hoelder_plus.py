@@ -1,4 +1,13 @@
-"""Hoelder+: Hoelder pooling with private codes."""
+"""Hoelder+: Hoelder pooling with private codes.
+
+```text
+as mmvae+, with    q(z|x) = 1/c ( sum_m sqrt q(z|x_m) )^2,    a mixture of experts and of one Normal between each pair
+```
+
+- **Good at**: what `mmvae+` is good at, with parts of the pool that two modalities agree on.
+- **Weak**: in many dimensions experts seldom overlap, and those parts then weigh nothing.
+- **Cost of a step**: `M` encodings, `K M^2 (M + 1) / 2` decodings; `K M` with `stratified=false`.
+"""
 
 from __future__ import annotations
 

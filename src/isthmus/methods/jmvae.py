@@ -1,4 +1,16 @@
-"""JMVAE: a joint network, and one encoder per modality that stands in for it."""
+"""JMVAE: a joint network, and one encoder per modality that stands in for it.
+
+```text
+E_q(z|x) [ sum_m log p(x_m|z) ] - beta KL( q(z|x) || p(z) ) - alpha sum_m KL( q(z|x) || q(z|x_m) )
+
+q(z|x): a network that sees the features of all that an item has
+```
+
+- **Good at**: items that have everything: one network weighs all modalities at once, as no product of experts can.
+- **Weak**: the encoders of single modalities cover all that the joint network might say, so what is drawn through
+  them is blurred. An item with some of several modalities is encoded by the product of their encoders.
+- **Cost of a step**: `M` encodings and the joint network, `M` decodings.
+"""
 
 from __future__ import annotations
 

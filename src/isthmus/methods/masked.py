@@ -1,4 +1,22 @@
-"""A masked autoencoder: one transformer over the tokens of all modalities, of which most are hidden in training."""
+"""A masked autoencoder: one transformer over the tokens of all modalities, of which most are hidden in training.
+
+```text
+sum_m log p(x_m | f(V))        V: a random part of the tokens of all that an item has; f(V): one certain code
+```
+
+The share of the tokens that an item shows is drawn anew in each step, and modalities share it by a draw from a flat
+Dirichlet distribution: some items show nearly all of one modality, others a little of each. What is hidden is left
+out of the computation, not masked. Two departures from the paper: tokens are read into one code, which everything is
+decoded from, so what is scored is the whole of each modality and not its hidden tokens alone; and the networks are
+small, with up to 36 tokens to a picture and 24 to a sound.
+
+- **Good at**: items of which parts are missing, not only modalities: half a picture, a few columns, the end of a
+  sentence. A step costs what is visible, whatever the number of modalities.
+- **Weak**: hungry for data: it has to learn that neighbouring patches belong together, which convolutions know. Codes
+  carry no uncertainty and items have no likelihood.
+- **Cost of a step**: one pass of the transformer over the visible tokens, half of all on average, `M` decodings.
+- A modality with an encoder of your own gives the tokens that the encoder gives, or one.
+"""
 
 from __future__ import annotations
 

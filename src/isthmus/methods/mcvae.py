@@ -1,4 +1,13 @@
-"""MCVAE: every channel alone explains all channels."""
+"""MCVAE: every channel alone explains all channels.
+
+```text
+1/M sum_m ( E_q(z|x_m) [ sum_n log p(x_n|z) ] - beta KL( q(z|x_m) || p(z) ) )
+```
+
+- **Good at**: translation between any two modalities, each of which must tell all others by itself.
+- **Weak**: no code is made from several modalities together but by averaging.
+- **Cost of a step**: `M` encodings, `M^2` decodings.
+"""
 
 from __future__ import annotations
 

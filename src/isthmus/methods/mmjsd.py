@@ -1,4 +1,15 @@
-"""mmJSD: a mixture of experts, held together by their distance from the geometric mean."""
+"""mmJSD: a mixture of experts, held together by their distance from the geometric mean.
+
+```text
+E_q(z|x) [ sum_m log p(x_m|z) ] - beta 1/(M+1) [ KL( p(z) || g(z) ) + sum_m KL( q(z|x_m) || g(z) ) ]
+
+q(z|x) = 1/M sum_m q(z|x_m)      g(z) = ( p(z) prod_m q(z|x_m) )^( 1/(M+1) ) / normaliser
+```
+
+- **Good at**: agreement between any two modalities, at the cost of one decode each.
+- **Weak**: as other mixtures, more modalities make a code no sharper, and what is drawn varies little.
+- **Cost of a step**: `M` encodings, `M` decodings; `M^2` with `stratified=true`.
+"""
 
 from __future__ import annotations
 

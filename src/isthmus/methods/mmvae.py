@@ -1,4 +1,17 @@
-"""MMVAE: mixture of experts, importance-weighted."""
+"""MMVAE: mixture of experts, importance-weighted.
+
+```text
+1/M sum_m E_{z_1..z_K from q(z|x_m)} log 1/K sum_k  p(z_k) prod_n p(x_n|z_k) / q(z_k|x_A)
+
+q(z|x_A) = 1/M sum_m q(z|x_m)
+```
+
+- **Good at**: translation: every expert is trained to decode every modality by itself.
+- **Weak**: more modalities make the code no sharper, and what is made tends to be an average, of little variety;
+  where a modality has much that no other tells of, the bound stays away from the evidence ([Daunhawer et al. 2022,
+  arXiv:2110.04121](https://arxiv.org/abs/2110.04121)).
+- **Cost of a step**: `M` encodings, `K M²` decodings (`K M` with `stratified=false`).
+"""
 
 from __future__ import annotations
 

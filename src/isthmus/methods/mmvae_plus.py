@@ -1,4 +1,18 @@
-"""MMVAE+: mixture of experts with private codes."""
+"""MMVAE+: mixture of experts with private codes.
+
+```text
+mean over experts j of
+    E log 1/K sum_k [ ( p(z_k) p(w_k) / ( q(z_k|x) q(w_k|x_j) ) )^beta p(x_j|z_k, w_k) prod_{n != j} p(x_n|z_k, v_nk) ]
+
+z_k ~ q(z|x_j)      w_k ~ q(w|x_j): its private code      v_nk ~ r_n(w): nobody's      q(z|x) = 1/M sum_m q(z|x_m)
+```
+
+- **Good at**: agreement, as `mmvae`, with variety: what only one modality knows has a place of its own. Codes that
+  `embed` writes are the shared part.
+- **Weak**: the sizes of both codes matter. The objective is no bound on the likelihood of the model that is used, as
+  modalities decoded from others get private codes of another density than the prior.
+- **Cost of a step**: `M` encodings, `K M^2` decodings; `K M` with `stratified=false`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,14 @@
-"""MMVM: an autoencoder for each modality, softly shared by a mixture of all experts as prior."""
+"""MMVM: an autoencoder for each modality, softly shared by a mixture of all experts as prior.
+
+```text
+sum_m E_q(z|x_m) log p(x_m|z) - beta sum_m KL( q(z|x_m) || 1/M sum_k q(z|x_k) )
+```
+
+- **Good at**: codes of each modality that keep what that modality knows, near one another.
+- **Weak**: no modality is ever decoded from another in training; items with one modality alone are held by nothing.
+  There is no joint likelihood.
+- **Cost of a step**: `M` encodings, `M` decodings.
+"""
 
 from __future__ import annotations
 
