@@ -66,12 +66,19 @@ def _page(told: dict[str, object]) -> str:
 
 
 def _table(all_told: list[dict[str, object]]) -> list[str]:
-    header = "| method | paper | modalities | codes with spread | likelihoods | bound | new items |"
-    lines = [header, "|---" * (header.count("|") - 1) + "|"]
+    """A row for each method; what is the same of all is left out."""
+    headers = {
+        "modalities": "modalities",
+        "uncertainty": "spread",
+        "density": "likelihood",
+        "bound": "bound",
+        "generative": "new items",
+    }
+    shown = [field for field in headers if len({told[field] for told in all_told}) > 1]
+    lines = [f"| method | paper | {' | '.join(headers[field] for field in shown)} |", "|---" * (2 + len(shown)) + "|"]
     for told in all_told:
-        able = [word(told[name]) for name in ("modalities", "uncertainty", "density", "bound", "generative")]  # type: ignore[arg-type]
-        name = str(told["name"])
-        lines.append(f"| [`{name}`](methods/{slug(name)}.md) | {told['paper']} | " + " | ".join(able) + " |")
+        name, able = str(told["name"]), " | ".join(word(told[field]) for field in shown)  # type: ignore[arg-type]
+        lines.append(f"| [`{name}`](methods/{slug(name)}.md) | {told['paper']} | {able} |")
     return lines
 
 
