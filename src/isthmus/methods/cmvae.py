@@ -7,6 +7,7 @@ as mmvae+, with    p(z) = sum_c pi_c p(z; mu_c, s_c)
 - **Good at**: data that fall into groups: clusters form in training and are counted afterwards.
 - **Weak**: as `mmvae+`; and clusters that start in the wrong place may share a group, or two groups one of them.
 - **Cost of a step**: as `mmvae+`, and one density for each cluster.
+- **Published**: PolyMNIST, coherence of a modality made from another 89.7 %, of new items 78.1 % (its paper).
 """
 
 from __future__ import annotations

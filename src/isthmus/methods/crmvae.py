@@ -11,6 +11,8 @@ q(z|x) = prod_m q(z|x_m) / normaliser
 - **Weak**: what is asked of an expert pulls two ways, to say what all say together and to tell its own modality in
   full.
 - **Cost of a step**: `M` encodings, `2 M` decodings.
+- **Published**: translated PolyMNIST, coherence of a modality made from 1, 2, 3 and 4 others: 14.5, 17.2, 19.2 and 21
+  % (its paper).
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ z ~ q(z|x_A) = p(z) prod_{m in A} q(z|x_m) / normaliser      w_m ~ q(w_m|x_m): t
 - **Weak**: a private code with many dimensions carries everything, and translations, which lack it, then show
   nothing.
 - **Cost of a step**: `M` encodings, `M (M + 1)` decodings.
+- **Published**: MNIST-SVHN, coherence across, back and of new pairs: 88.1, 83.7 and 44.7 % (its paper).
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ q(z|x): a network that sees the features of all that an item has
 - **Weak**: the encoders of single modalities cover all that the joint network might say, so what is drawn through
   them is blurred. An item with some of several modalities is encoded by the product of their encoders.
 - **Cost of a step**: `M` encodings and the joint network, `M` decodings.
+- **Published**: binary MNIST with labels, joint log-likelihood: -86.86 nats (its paper).
 """
 
 from __future__ import annotations

@@ -9,6 +9,8 @@ q(z|x) = 1/M sum_m q(z|x_m)      g(z) = ( p(z) prod_m q(z|x_m) )^( 1/(M+1) ) / n
 - **Good at**: agreement between any two modalities, at the cost of one decode each.
 - **Weak**: as other mixtures, more modalities make a code no sharper, and what is drawn varies little.
 - **Cost of a step**: `M` encodings, `M` decodings; `M^2` with `stratified=true`.
+- **Published**: PolyMNIST, coherence of a modality made from 1, 2, 3 and 4 others: 69, 57, 64 and 67 % (in the paper
+  of MoPoE).
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ q(z|x_A) = 1/M sum_m q(z|x_m)
   where a modality has much that no other tells of, the bound stays away from the evidence ([Daunhawer et al. 2022,
   arXiv:2110.04121](https://arxiv.org/abs/2110.04121)).
 - **Cost of a step**: `M` encodings, `K M²` decodings (`K M` with `stratified=false`).
+- **Published**: PolyMNIST, coherence of a modality made from 1, 2, 3 and 4 others: 71 % each (in the paper of MoPoE).
 """
 
 from __future__ import annotations

@@ -12,6 +12,8 @@ z_k ~ q(z|x_j)      w_k ~ q(w|x_j): its private code      v_nk ~ r_n(w): nobody'
 - **Weak**: the sizes of both codes matter. The objective is no bound on the likelihood of the model that is used, as
   modalities decoded from others get private codes of another density than the prior.
 - **Cost of a step**: `M` encodings, `K M^2` decodings; `K M` with `stratified=false`.
+- **Published**: PolyMNIST, coherence of a modality made from another: 86.9 % (its paper); 88.6 ± 0.8 % (MultiVae
+  1.0.3).
 """
 
 from __future__ import annotations

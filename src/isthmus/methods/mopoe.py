@@ -10,6 +10,8 @@ q(z|x) = 1/|P| sum_{A in P} q_A(z)      q_A(z): the product of the experts of A 
 - **Weak**: the limit of `mmvae` holds here too. `2^M - 1` subsets: above six modalities 48 of them are used, chosen
   once.
 - **Cost of a step**: `M` encodings, `M` decodings, as one subset is drawn for each item and step.
+- **Published**: PolyMNIST, coherence of a modality made from 1, 2, 3 and 4 others: 66, 77, 81 and 83 % (its paper);
+  67, 79, 84 and 85 % (MultiVae's own).
 """
 
 from __future__ import annotations

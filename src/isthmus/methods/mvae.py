@@ -11,6 +11,8 @@ q(z|x_A) = p(z) prod_{m in A} q(z|x_m) / normaliser
 - **Weak**: an expert that is too sure of itself wins the product, so what comes from one modality alone, translations
   first of all, is poorer than with the methods below.
 - **Cost of a step**: `M` encodings, about `2 M` decodings and one part of `M` for each random subset.
+- **Published**: binary MNIST with labels, joint log-likelihood: -86.26 nats (its paper). PolyMNIST, coherence of a
+  modality made from 1, 2, 3 and 4 others, read off a figure of the paper of MVTCAE: 29, 42, 48 and 52 %.
 """
 
 from __future__ import annotations

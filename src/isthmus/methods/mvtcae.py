@@ -12,6 +12,8 @@ q(z|x) = prod_m q(z|x_m) / normaliser
 - **Weak**: codes do not fill the prior, so draws from it do not agree across modalities; new items are drawn from a
   density fitted to the codes instead, as with all methods here.
 - **Cost of a step**: `M` encodings, `M` decodings.
+- **Published**: PolyMNIST, coherence of a modality made from 1, 2, 3 and 4 others: 59, 77, 83 and 86 % (its paper);
+  64, 82, 88 and 91 % (MultiVae's own).
 """
 
 from __future__ import annotations
