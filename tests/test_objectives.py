@@ -758,6 +758,17 @@ def test_a_step_calls_each_network_once(method):
     assert set(calls.values()) == {1}, f"networks were not called once: {calls}"
 
 
+def test_a_step_keeps_apart_what_the_encoders_of_two_models_said():
+    one, other, batch = _model(ProductOfExperts()), _model(ProductOfExperts()), _batch()
+    with torch.no_grad():
+        for head in other.inference.heads.values():
+            head.bias += 1.0
+    step = Step(0, 1.0, Noise(0))
+    losses = [ELBO()(model, batch, step).item_loss for model in (one, other, one)]
+    assert torch.equal(losses[0], losses[2])
+    assert_close(losses[1], ELBO()(other, batch, Step(0, 1.0, Noise(0))).item_loss)
+
+
 def test_warm_grows_linearly_and_stays():
     assert [warm(2.0, 0.2, fraction) for fraction in (0.0, 0.1, 0.2, 0.9)] == [0.0, 1.0, 2.0, 2.0]
     assert warm(2.0, 0.0, 0.0) == 2.0

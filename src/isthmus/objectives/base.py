@@ -26,13 +26,20 @@ class Step:
     index: int
     fraction: float
     noise: Noise
-    _seen: dict[int, tuple[Batch, Evidence]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    # By the identities of model and batch, which are kept so that no other object can come to have them.
+    _seen: dict[tuple[int, int], tuple[MultimodalAutoencoder, Batch, Evidence]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def evidence(self, model: MultimodalAutoencoder, batch: Batch) -> Evidence:
-        """What the model's encoders make of a batch under this step's noise, run once however many terms ask."""
-        if id(batch) not in self._seen:
-            self._seen[id(batch)] = batch, model.evidence(batch, self.noise)
-        return self._seen[id(batch)][1]
+        """What the model's encoders make of a batch under this step's noise, run once however many terms ask.
+
+        Once the model's weights have moved, what the step knows is out of date: take another.
+        """
+        key = id(model), id(batch)
+        if key not in self._seen:
+            self._seen[key] = model, batch, model.evidence(batch, self.noise)
+        return self._seen[key][2]
 
 
 @dataclass(frozen=True)
