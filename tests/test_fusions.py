@@ -27,6 +27,7 @@ from isthmus.fusions import (
     all_subsets,
     chosen_subsets,
 )
+from shown import shows
 
 FEATURE_FUSIONS = [Concatenation, Mean, Attention]
 
@@ -53,6 +54,7 @@ def _product(experts: Experts, names, item: int, with_prior: bool = False):
 
 
 @pytest.mark.parametrize("with_prior", [True, False])
+@shows("second implementation", "mvae", "mvtcae", "crmvae")
 def test_product_equals_a_loop(with_prior):
     experts = _experts()
     fused = ProductOfExperts(with_prior)(experts)
@@ -66,6 +68,7 @@ def test_product_equals_a_loop(with_prior):
     assert_close(fused.log_scale[0, 0], torch.zeros(2).double())
 
 
+@shows("second implementation", "mopoe")
 def test_mixture_of_products_equals_an_explicit_loop_over_subsets():
     experts = _experts()
     fused = MixtureOfProducts(["a", "b", "c"])(experts)
@@ -255,6 +258,7 @@ def test_a_modality_that_nobody_has_needs_no_features(cls):
 # --- Hoelder pooling --------------------------------------------------------------------------------------------------
 
 
+@shows("closed form", "hoelder", "hoelder+")
 def test_hoelder_pooling_is_the_squared_sum_of_roots():
     # In one dimension, on a grid fine and wide enough that sums are integrals.
     random = torch.Generator().manual_seed(0)
@@ -279,6 +283,7 @@ def test_hoelder_pooling_is_the_squared_sum_of_roots():
 
 
 @pytest.mark.parametrize("exact", [True, False])
+@shows("identity", "hoelder")
 def test_hoelder_pooling_of_one_is_that_one_and_of_equals_is_any_of_them(exact):
     loc, log_scale = torch.randn(1, 4, 3).double(), torch.randn(1, 4, 3).double()
     here = torch.ones(2, 4, dtype=torch.bool)
@@ -292,6 +297,7 @@ def test_hoelder_pooling_of_one_is_that_one_and_of_equals_is_any_of_them(exact):
 # --- weighted product and barycentre ----------------------------------------------------------------------------------
 
 
+@shows("second implementation", "gpoe")
 def test_the_weighted_product_is_the_product_to_those_powers():
     experts = _experts()
     fusion = WeightedProduct("abc", experts.loc.shape[-1]).to(experts.loc)
@@ -322,6 +328,7 @@ def test_the_weighted_product_is_the_product_to_those_powers():
         assert bool(inside.all())
 
 
+@shows("closed form", "barycentre")
 def test_the_barycentre_has_the_least_distance_to_its_experts():
     experts = _experts()
     posterior = Barycentre("abc")(experts)
@@ -344,6 +351,7 @@ def test_the_barycentre_has_the_least_distance_to_its_experts():
         assert all(slope.abs().max() < 1e-6 for slope in slopes)
 
 
+@shows("second implementation", "barycentre")
 def test_a_mixture_of_barycentres_has_one_for_every_subset():
     experts = _experts()
     whole = torch.ones_like(experts.present)

@@ -11,6 +11,7 @@ from isthmus.noise import Noise
 from isthmus.objectives import Step
 from isthmus.priors import ClusterPrior, LocationScale, StandardNormal
 from isthmus.testing.conformance import toy_batch, toy_modalities
+from shown import shows
 
 
 def _clusters(family="normal", shared=1, private=1, num_clusters=3) -> ClusterPrior:
@@ -25,6 +26,7 @@ def _clusters(family="normal", shared=1, private=1, num_clusters=3) -> ClusterPr
 
 
 @pytest.mark.parametrize("family", ["normal", "laplace"])
+@shows("closed form", "cmvae")
 def test_the_density_of_clusters_sums_to_one_and_draws_follow_it(family):
     prior = _clusters(family)
     line = torch.linspace(-30, 30, 1501, dtype=torch.float64)
@@ -45,6 +47,7 @@ def test_the_parts_of_a_prior_are_independent(prior):
     assert_close(parts, prior.log_prob(z))
 
 
+@shows("closed form", "cmvae")
 def test_the_bound_over_clusters_is_exact():
     # sum_c q(c|z) [log p(z, c) - log q(c|z)] with q(c|z) = p(c|z), as CMVAE writes it, is log p(z).
     prior, z = _clusters(shared=4), torch.randn(7, 4, dtype=torch.float64)
@@ -65,6 +68,7 @@ def test_no_closed_form_and_no_parts_are_said():
         Whole(3).part_log_prob(torch.zeros(2, 1), slice(0, 1))
 
 
+@shows("identity", "cmvae", "mmvae+")
 def test_one_cluster_is_no_cluster():
     # CMVAE with one standard cluster is MMVAE+ with a prior that is not learnt.
     batch, modalities = toy_batch(3), toy_modalities(3)

@@ -10,6 +10,7 @@ from isthmus.fusions import MixtureOfExperts, MixtureOfProducts, ProductOfExpert
 from isthmus.noise import Noise
 from isthmus.objectives import ELBO, MixtureIWAE, Step, SubsetELBO, TotalCorrelation
 from isthmus.testing import LinearGaussian, importance_weighted_bound
+from shown import shows
 
 FEATURES = {"image": 3, "audio": 2, "text": 2}
 FUSIONS = {
@@ -44,6 +45,7 @@ def test_the_world_agrees_with_itself(world):
         assert_close(joint - posterior, world.log_evidence(batch))
 
 
+@shows("closed form", "mvae")
 def test_the_product_with_prior_is_the_exact_posterior(world):
     batch = _gappy(world)
     posterior = world.vae(ProductOfExperts()).encode(batch)
@@ -52,6 +54,7 @@ def test_the_product_with_prior_is_the_exact_posterior(world):
     assert_close(posterior.spread, scale)
 
 
+@shows("closed form", "mvtcae", "mmvae", "mopoe")
 def test_a_single_expert_without_prior_is_the_exact_posterior_of_one_modality(world):
     batch = world.sample(5).only("audio")
     for fusion in ("product without prior", "mixture", "mixture of products"):
@@ -61,6 +64,7 @@ def test_a_single_expert_without_prior_is_the_exact_posterior_of_one_modality(wo
         assert_close(posterior.spread, scale)
 
 
+@shows("closed form", "mvae")
 def test_the_elbo_of_the_exact_posterior_is_the_evidence(world):
     # With the exact posterior every draw gives log p(x|z) - log q(z)/p(z) = log p(x); the mean over draws converges.
     batch, model = _gappy(world), world.vae(ProductOfExperts())
@@ -69,6 +73,7 @@ def test_the_elbo_of_the_exact_posterior_is_the_evidence(world):
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)
+@shows("closed form", "mvae", "mvtcae", "mmvae", "mopoe")
 def test_iwae_reaches_the_evidence(world, fusion):
     batch, model = _gappy(world), world.vae(FUSIONS[fusion]())
     posterior = model.encode(batch)
@@ -93,6 +98,7 @@ def test_iwae_reaches_the_evidence(world, fusion):
         (TotalCorrelation(), "product without prior"),
     ],
 )
+@shows("closed form", "mvae", "mopoe", "mmvae", "mvtcae")
 def test_bounds_lie_below_the_evidence(world, objective, fusion):
     batch, model = _gappy(world), world.vae(FUSIONS[fusion]())
     with torch.no_grad():
@@ -101,6 +107,7 @@ def test_bounds_lie_below_the_evidence(world, objective, fusion):
     assert bool((bounds.mean(dim=0) <= world.log_evidence(batch) + 4 * error + 1e-9).all())
 
 
+@shows("closed form", "mmvae")
 def test_more_draws_tighten_the_mixture_bound(world):
     batch, model = _gappy(world, 32), world.vae(MixtureOfExperts())
     with torch.no_grad():
@@ -111,6 +118,7 @@ def test_more_draws_tighten_the_mixture_bound(world):
     assert one < many < world.log_evidence(batch).mean()
 
 
+@shows("identity", "mmvae")
 def test_stratified_draws_and_random_ones_estimate_the_same_bound(world):
     batch, model = _gappy(world), world.vae(MixtureOfExperts())
     with torch.no_grad():
