@@ -109,6 +109,8 @@ class Judge:
 class Study:
     """What `evaluate` was given (see there), and what its scores are made of; they read it and do not change it.
 
+    `networks` are those of judges, by modality, that were trained on the same items before; others are trained.
+
     Raises:
         ValueError: No such label column, or no modality with training and test items.
     """
@@ -125,7 +127,9 @@ class Study:
         max_train: int = 10_000,
         max_test: int = 5_000,
         judge_steps: int = 500,
+        networks: Mapping[str, NetworkJudge] | None = None,
     ):
+        self.networks = dict(networks or {})
         self.model, self.seed, self.label, self.judge_steps = model, seed, label, judge_steps
         self.memory: dict[Any, Any] = {}
         self.notes: list[str] = []
@@ -276,8 +280,8 @@ class Study:
         if len(np.unique(labels)) < 2:
             return None
         values = self.values("train", name, train)
-        network, words = None, None
-        if target.encoder is not None:
+        network, words = self.networks.get(name), None
+        if network is None and target.encoder is not None:
             network = train_judge(
                 target.encoder,
                 values,
