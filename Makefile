@@ -23,7 +23,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint types docs bench clean
+.PHONY: help demo test test-all lint types docs rerun bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -32,13 +32,16 @@ demo: $(CORE) ## Train on the digits that ship with the package; ends with demo-
 	$(BIN)/isthmus demo --out demo-run
 
 # One thread a process: the tests already run in several.
-test test-all: export OMP_NUM_THREADS := 1
+test test-all rerun: export OMP_NUM_THREADS := 1
 
 test: $(DEV) ## Run the tests
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 test-all: $(DEV) ## Run all tests, the slow ones too
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal -m "" $(ARGS)
+
+rerun: $(DEV) ## Train two rows of the benchmark of methods again; needs the shared data sets
+	$(BIN)/python -m pytest -m slow tests/test_benchmark_methods.py $(ARGS)
 
 lint: $(DEV) ## Check style and format
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""Digits from real files: all methods at their defaults, on pictures, spoken digits and captions with 30% gaps.
+"""Digits from real files: five methods at their defaults, on pictures, spoken digits and captions with 30% gaps.
 
     python benchmarks/digits.py SHARED_DATA WORK [--methods mvtcae,mopoe] [--epochs N] [--json]
 
@@ -16,34 +16,71 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 METHODS = ("fused", "mvae", "mmvae", "mopoe", "mvtcae")
 
 
-def command(*words: str, env: dict[str, str] | None = None) -> tuple[float, float]:
-    """Run one `isthmus` command; its seconds and its peak memory in MiB."""
+@dataclass(frozen=True)
+class Cost:
+    """Of one process: seconds on the clock and on the processor, and the most memory it held, in MiB."""
+
+    seconds: float
+    cpu_seconds: float
+    peak_mib: float
+
+
+def python(*words: str) -> Cost:
+    """Run Python, its output going to standard error; what it cost.
+
+    Raises:
+        CalledProcessError: It failed.
+    """
     start = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-m", "isthmus.cli.main", *words], env={**os.environ, **(env or {})})
+    process = subprocess.Popen([sys.executable, *words], stdout=sys.stderr)
     _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        raise SystemExit(f"isthmus {' '.join(words)} failed.")
-    return time.perf_counter() - start, usage.ru_maxrss / 1024
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, ["python", *words])
+    return Cost(time.perf_counter() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
 
 
-def run_method(data: Path, run: Path, method: str, extra: list[str]) -> dict[str, Any]:
-    """Train and score one method; figures of the two commands."""
+def isthmus(*words: str) -> Cost:
+    """Run one `isthmus` command."""
+    return python("-m", "isthmus.cli.main", *words)
+
+
+def write_data(shared: Path, folder: Path, *words: str) -> Path:
+    """The table of digits in `folder`, written unless it is there."""
+    table = folder / "digits.csv"
+    if not table.is_file():
+        python(str(Path(__file__).parent / "data_digits.py"), str(shared), str(folder), *words)
+    return table
+
+
+def train(table: Path, run: Path, *words: str) -> dict[str, float | None]:
+    """Train by the command line unless it was done; what it cost. Of a training that was stopped and went on nobody
+    knows the whole cost: None.
+    """
     costs = run / "costs.json"
     if not costs.is_file():
-        resume = ["--resume"] if (run / "config.yaml").is_file() else []
-        table = [] if resume else [str(data / "digits.csv"), "--method", method, *extra]
-        seconds, memory = command("train", *table, "--out", str(run), "--quiet", *resume)
-        costs.write_text(json.dumps({"train_seconds": seconds, "train_peak_mib": memory}))
+        goes_on = (run / "config.yaml").is_file()
+        cost = isthmus("train", *(["--resume"] if goes_on else [str(table), *words]), "--out", str(run), "--quiet")
+        known = {f"train_{name}": None if goes_on else value for name, value in asdict(cost).items()}
+        costs.write_text(json.dumps(known))
+    found: dict[str, float | None] = json.loads(costs.read_text())
+    return found
+
+
+def run_method(table: Path, run: Path, method: str, extra: list[str]) -> dict[str, Any]:
+    """Train and score one method; figures of the two commands."""
+    costs = train(table, run, "--method", method, *extra)
     if not (run / "evaluation.json").is_file():
-        command("evaluate", str(run), "--quiet")
+        isthmus("evaluate", str(run), "--quiet")
     scores: dict[str, Any] = json.loads((run / "evaluation.json").read_text())
-    return figures(scores) | json.loads(costs.read_text()) | {"method": method}
+    return figures(scores) | costs | {"method": method}
 
 
 def figures(scores: dict[str, Any]) -> dict[str, Any]:
@@ -86,12 +123,7 @@ def main() -> None:
     parser.add_argument("--methods", default=",".join(METHODS))
     parser.add_argument("--json", action="store_true")
     arguments, extra = parser.parse_known_args()
-    data = arguments.work / "digits"
-    if not (data / "digits.csv").is_file():
-        subprocess.run(
-            [sys.executable, str(Path(__file__).parent / "data_digits.py"), str(arguments.shared), str(data)],
-            check=True,
-        )
+    data = write_data(arguments.shared, arguments.work / "digits")
     rows = [run_method(data, arguments.work / "runs" / name, name, extra) for name in arguments.methods.split(",")]
     print(json.dumps(rows) if arguments.json else table(rows))
 
