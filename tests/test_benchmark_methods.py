@@ -19,7 +19,7 @@ from isthmus.estimator import Autoencoder
 from isthmus.evaluation import study as studies
 
 ROOT = Path(__file__).resolve().parents[1]
-PARTS = ("methods", "method_rows", "method_tables", "method_reruns", "method_scores")
+PARTS = ("digits", "methods", "method_rows", "method_tables", "method_reruns", "method_scores")
 
 
 @pytest.fixture(scope="module")
@@ -199,6 +199,33 @@ def test_a_method_that_fails_is_named_and_the_others_go_on(bench, trainings, tmp
     (failed,) = bench.methods.run_all(tmp_path, tmp_path, wanted, tmp_path / "rows.jsonl")
     assert failed.startswith("fake on digits-small, seed 0: ") and "exit status 3" in failed
     assert trainings.names == ["floors", "mvae"]
+
+
+def test_the_cost_of_a_training_that_was_stopped_is_not_known(bench, monkeypatch, tmp_path):
+    digits, said = bench.digits, []
+
+    def isthmus(*words):
+        said.append(words)
+        return digits.Cost(seconds=5.0, cpu_seconds=4.0, peak_mib=300.0)
+
+    monkeypatch.setattr(digits, "isthmus", isthmus)
+    fresh, stopped = tmp_path / "fresh", tmp_path / "stopped"
+    for run in (fresh, stopped):
+        run.mkdir()
+    (stopped / "config.yaml").touch()
+    table = tmp_path / "digits.csv"
+    known = {"train_seconds": 5.0, "train_cpu_seconds": 4.0, "train_peak_mib": 300.0}
+    assert digits.train(table, fresh, "--method", "mvae") == known
+    assert digits.train(table, stopped, "--method", "mvae") == dict.fromkeys(known)
+    assert said[0][:4] == ("train", str(table), "--method", "mvae") and said[1][:2] == ("train", "--resume")
+    assert digits.train(table, fresh, "--method", "mvae") == known and len(said) == 2
+
+
+def test_a_process_that_fails_raises_and_one_that_ends_costs(bench):
+    cost = bench.digits.python("-c", "pass")
+    assert cost.cpu_seconds > 0 and 0 < cost.seconds < 60 and cost.peak_mib > 1
+    with pytest.raises(subprocess.CalledProcessError, match="exit status 7"):
+        bench.digits.python("-c", "raise SystemExit(7)")
 
 
 def test_the_command_says_what_it_wants(bench, monkeypatch, capsys):
