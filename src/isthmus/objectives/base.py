@@ -1,12 +1,12 @@
 """What every objective is made of: a step, named terms, and how reconstructions are scored and weighed.
 
-Shapes: `K` draws, `S` sources, `M` modalities, `B` items, `D` latent dimensions.
+Shapes: `K` draws, `S` sources, `M` modalities, `B` items, `N` items of all processes, `D` latent dimensions.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -19,15 +19,32 @@ from isthmus.noise import Noise
 from isthmus.posteriors import Draws
 
 
+def alone(rows: Tensor) -> Tensor:
+    """The rows of all processes, where there is one."""
+    return rows
+
+
 @dataclass(frozen=True)
 class Step:
-    """Where training stands: `index` of the step, `fraction` of the whole (0 to 1), and this step's noise."""
+    """One step of training.
+
+    Args:
+        index: Of the step.
+        fraction: Of the whole training that lies behind, 0 to 1.
+        noise: Of this step.
+        gather: From rows `(B, ...)` of this process to those of all `(N, ...)`, with gradient: what a batch has as a
+            whole, such as a correlation, is taken over all of its items. Every process has to ask, and as often.
+    """
 
     index: int
     fraction: float
     noise: Noise
+    gather: Callable[[Tensor], Tensor] = alone
     # By the identities of model and batch, which are kept so that no other object can come to have them.
     _seen: dict[tuple[int, int], tuple[MultimodalAutoencoder, Batch, Evidence]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    _own: dict[tuple[int, int], tuple[Tensor, Tensor]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
 
@@ -40,6 +57,17 @@ class Step:
         if key not in self._seen:
             self._seen[key] = model, batch, model.evidence(batch, self.noise)
         return self._seen[key][2]
+
+    def own_codes(self, model: MultimodalAutoencoder, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The code that each modality alone gives `(M, N, D)`, and presence `(M, N)`, of the items of all processes."""
+        key = id(model), id(batch)
+        if key not in self._own:
+            evidence = self.evidence(model, batch)
+            codes = evidence.own().to(model.dtype)
+            both = torch.cat([codes, evidence.present[..., None].to(codes)], dim=-1)
+            whole = self.gather(both.movedim(1, 0)).movedim(0, 1)
+            self._own[key] = whole[..., :-1], whole[..., -1] > 0.5
+        return self._own[key]
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 
+from isthmus.objectives.base import alone
 from isthmus.training.config import TrainingConfig
 from isthmus.training.metrics import Sums
+from isthmus.training.plan import Share
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -55,6 +57,24 @@ class Process:
             parameter.grad = torch.empty_like(parameter).copy_(gradient.view_as(parameter)) if known else None
         return there[len(parameters) :]
 
+    def gather(self, own: Share, parameter: Tensor) -> Callable[[Tensor], Tensor]:
+        """What makes the rows of the global batch of this process's rows, with gradient.
+
+        Args:
+            own: What this process does of the batch.
+            parameter: Any that is trained. Rows that are all gaps on this process depend on none, and yet it has to
+                take part in the exchange of gradients.
+        """
+        if self.size == 1:
+            return alone
+        count = len(own.rows) if own.weight else 0
+
+        def gather(rows: Tensor) -> Tensor:
+            whole: Tensor = _Gather.apply(rows, parameter, own.offset, count, own.total)
+            return whole
+
+        return gather
+
     def total(self, sums: Sums) -> Sums:
         """The sums of all processes, which know the same names."""
         if self.size == 1:
@@ -63,6 +83,30 @@ class Process:
         both = torch.stack([sums.totals.to(self.device), counts])
         dist.all_reduce(both)
         return Sums.from_json(dict(zip(sums.names, both.t().tolist(), strict=True)))
+
+
+class _Gather(torch.autograd.Function):
+    """Rows `(B, ...)` of each process at their place among all, `(N, ...)`.
+
+    What is made of them is the same on every process, and each has only its share of the loss: the gradient of a row
+    is the sum of what all processes say.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, parameter: Tensor, offset: int, count: int, total: int) -> Tensor:
+        ctx.place, ctx.shape = slice(offset, offset + count), rows.shape
+        whole = rows.new_zeros(total, *rows.shape[1:])
+        whole[ctx.place] = rows[:count]
+        dist.all_reduce(whole)
+        return whole
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        whole = gradients[0].clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(whole)
+        own = whole.new_zeros(ctx.shape)
+        own[: ctx.place.stop - ctx.place.start] = whole[ctx.place]
+        return own, None, None, None, None
 
 
 def make_fabric(config: TrainingConfig) -> Fabric:

@@ -263,7 +263,8 @@ class Trainer:
             # losses of two epochs incomparable.
             noise = Noise(self.config.seed, -1 - number, own.offset, own.total)
             with self.process.autocast():
-                terms = objective(self.model, batch, Step(self.num_steps, 1.0, noise))
+                gather = self.process.gather(own, next(self.model.parameters()))
+                terms = objective(self.model, batch, Step(self.num_steps, 1.0, noise, gather))
             sums.add(terms, batch, own.weight)
             what = what or culprits(terms, batch)
         self._modes(stage)
@@ -322,7 +323,8 @@ class Trainer:
             side.optimiser.zero_grad()
             with self.process.autocast():
                 # A step for each player: what the encoders said before the last one moved is out of date.
-                terms = side.player.objective(self.model, batch, Step(index, fraction, noise))
+                gather = self.process.gather(own, parameters[0])
+                terms = side.player.objective(self.model, batch, Step(index, fraction, noise, gather))
             # The mean over the global batch: this process's items over all items, so that gradients simply add.
             loss = own.weight * terms.item_loss.sum() / own.total + terms.batch_loss / self.process.size
             if loss.requires_grad:  # not so where no item of a batch has anything
