@@ -134,8 +134,32 @@ def test_flags_win_over_the_file(birds, run_isthmus, tmp_path):
     assert config["options"] == {"beta": 2, "warmup": 0.5}
 
 
+def test_couplings_are_kept_with_the_run(birds, run_isthmus, tmp_path):
+    (tmp_path / "told.yaml").write_text(f"{TINY}couplings: [contrastive, distance]\n")
+    words = ["--couple", "contrastive=0.5", "--couple", "prediction", "--epochs", "2"]
+    ended = run_isthmus("train", birds, "--config", tmp_path / "told.yaml", "--out", tmp_path / "run", *words)
+    assert ended.code == 0, ended.err
+    assert "Training mvtcae with contrastive, distance, prediction on" in ended.err
+    config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text(encoding="utf-8"))
+    assert config["couplings"] == {"contrastive": 0.5, "distance": None, "prediction": None}
+    figures = read_csv(tmp_path / "run" / "metrics.csv")[0]
+    assert all(figures[f"coupling/{name}"] for name in config["couplings"])
+    model = isthmus.load(tmp_path / "run", device="cpu")
+    assert sorted(model.model.couplings) == ["contrastive", "prediction"]
+    assert np.array_equal(codes(tmp_path / "run" / "codes.parquet"), model.transform(birds))
+    again = run_isthmus("train", "--config", tmp_path / "run" / "config.yaml", "--out", tmp_path / "again", "-q")
+    assert again.code == 0, again.err
+    assert np.array_equal(codes(tmp_path / "again" / "codes.parquet"), codes(tmp_path / "run" / "codes.parquet"))
+
+
 def test_every_setting_of_a_file_is_a_flag(run_isthmus):
-    plural = {"kinds": "kind", "modalities": "modality", "settings": "setting", "options": "option"}
+    plural = {
+        "kinds": "kind",
+        "modalities": "modality",
+        "settings": "setting",
+        "options": "option",
+        "couplings": "couple",
+    }
     said = run_isthmus("train --help").out
     for name in known_settings():
         flag = f"--{plural.get(name, name).replace('_', '-')}"
@@ -313,6 +337,9 @@ def test_the_demo_comes_to_its_end(run_isthmus, tmp_path):
         ("train {birds} --out {new} --method mvtca", "Did you mean 'mvtcae'"),
         ("train {birds} --out {new} --option betta=1", "Did you mean 'beta'"),
         ("train {birds} --out {new} --option beta", "as in --option beta=2.0"),
+        ("train {birds} --out {new} --couple contrastiv=0.1", "Did you mean 'contrastive'"),
+        ("train {birds} --out {new} --couple cca=much", "as in --couple contrastive=0.1"),
+        ("train {birds} --out {new} --couple cca=-1", "Expected a positive number"),
         ("train {birds} --out {new} --setting size=3", "as in photo.size=32"),
         ("train {birds} --out {new} --setting fhoto.size=3", "Did you mean 'photo'"),
         ("train {birds} --out {new} --ignore wing-mn", "Did you mean 'wing_mm'"),

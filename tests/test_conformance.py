@@ -7,7 +7,8 @@ from functools import partial
 import pytest
 
 from isthmus.fusions import MixtureOfExperts, MixtureOfProducts, ProductOfExperts
-from isthmus.methods import get_method, list_methods
+from isthmus.methods import couple, get_method, list_methods
+from isthmus.objectives.couplings import COUPLINGS
 from isthmus.testing import CHECKS, run_check
 from isthmus.testing.conformance import SIZES, method_of_fusion
 
@@ -40,6 +41,10 @@ VARIANTS = {
 }
 
 
+# Methods of certain codes, of one posterior, of private codes: each coupling has to go with all.
+COUPLED = ("fused", "mvtcae", "mmvae+")
+
+
 def _sizes():
     # The fast suite holds every law at 3 modalities, where all branches are met; the rest is for `make test-all`.
     return [pytest.param(size, marks=() if size == 3 else pytest.mark.slow) for size in SIZES]
@@ -65,4 +70,15 @@ def test_fusion(law, fusion, count):
 def test_variant(law, variant):
     method, options = VARIANTS[variant]
     if not run_check(law, partial(get_method(method), **options), 3):
+        pytest.skip("not declared by the method's capabilities")
+
+
+@pytest.mark.parametrize("method", [pytest.param(m, marks=() if m == "mvtcae" else pytest.mark.slow) for m in COUPLED])
+@pytest.mark.parametrize("coupling", COUPLINGS)
+@pytest.mark.parametrize("law", CHECKS)
+def test_coupled(law, coupling, method):
+    def preset(modalities, *, latent_dim):
+        return couple(get_method(method)(modalities, latent_dim=latent_dim), [coupling])
+
+    if not run_check(law, preset, 3):
         pytest.skip("not declared by the method's capabilities")

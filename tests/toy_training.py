@@ -27,10 +27,10 @@ def toy_modality(features: int, width: int = 8) -> Modality:
     )
 
 
-def toy_method(name: str = "mvtcae", seed: int = 0, **options: object) -> Method:
+def toy_method(name: str = "mvtcae", seed: int = 0, latent_dim: int = 2, **options: object) -> Method:
     torch.manual_seed(seed)
     return build_method(
-        name, {name: toy_modality(size) for name, size in FEATURES.items()}, latent_dim=2, options=options
+        name, {name: toy_modality(size) for name, size in FEATURES.items()}, latent_dim=latent_dim, options=options
     )
 
 

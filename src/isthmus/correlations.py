@@ -27,7 +27,9 @@ def canonical_correlation(first: Tensor, second: Tensor, ridge: float = 1e-4) ->
     for codes in (first, second):
         covariance = codes.T @ codes / (len(codes) - 1)
         eye = torch.eye(codes.shape[1], dtype=codes.dtype, device=codes.device)
-        factor = torch.linalg.cholesky(covariance + ridge * eye)
+        # Beside large codes the ridge is lost in rounding, and with it the factor: this much more is never lost.
+        lost = 10 * torch.finfo(codes.dtype).eps * covariance.detach().trace()
+        factor = torch.linalg.cholesky(covariance + (ridge + lost) * eye)
         # Any root of the inverse covariance gives the same singular values, and this one needs no eigenvectors.
         whitened.append(torch.linalg.solve_triangular(factor, codes.T, upper=False))
     return torch.linalg.svdvals(whitened[0] @ whitened[1].T / (len(first) - 1)).sum()
@@ -41,6 +43,18 @@ def correlation(first: Tensor, second: Tensor, ridge: float = 1e-8) -> Tensor:
         second: Codes of another.
         ridge: Added to variances: a dimension that says nothing correlates with nothing.
     """
-    first, second = first - first.mean(dim=0), second - second.mean(dim=0)
-    scale = ((first**2).sum(dim=0) + ridge) * ((second**2).sum(dim=0) + ridge)
-    return (first * second).sum(dim=0) / scale.sqrt()
+    return (_standardised(first, ridge) * _standardised(second, ridge)).sum(dim=0)
+
+
+def cross_correlation(first: Tensor, second: Tensor, ridge: float = 1e-8) -> Tensor:
+    """Pearson's correlation of each dimension of `first (n, D)` with each of `second (n, E)`, `(D, E)`.
+
+    Barlow Twins (Zbontar et al. 2021, arXiv:2103.03230, eq. 2). `ridge` is as in `correlation`.
+    """
+    return _standardised(first, ridge).T @ _standardised(second, ridge)
+
+
+def _standardised(codes: Tensor, ridge: float) -> Tensor:
+    """Each dimension with mean zero and length one."""
+    centred = codes - codes.mean(dim=0)
+    return centred / ((centred**2).sum(dim=0) + ridge).sqrt()

@@ -26,6 +26,7 @@ from isthmus.evaluation import Split, Target, evaluate, predictability
 from isthmus.imputation import Imputed, impute
 from isthmus.kinds.base import Kind
 from isthmus.methods.base import Method, build_method, check_options
+from isthmus.methods.coupled import check_couplings, couple
 from isthmus.modality import Modality
 from isthmus.model import MultimodalAutoencoder
 from isthmus.noise import Noise
@@ -64,6 +65,8 @@ class Autoencoder:
         method: Name of a published method; `isthmus.list_methods()`.
         latent_dim: Dimensions of the code.
         options: Options of the method.
+        couplings: What holds the codes of modalities together beside the method, with weights by name, as in
+            `{"contrastive": 0.1}`; names alone take default weights. `isthmus.methods.couple` says what a weight means.
         width: Features of each encoder.
         key: Column that names items.
         ignore: Columns to leave out.
@@ -95,6 +98,7 @@ class Autoencoder:
         latent_dim: int = 64,
         *,
         options: Mapping[str, Any] | None = None,
+        couplings: str | Iterable[str] | Mapping[str, float | None] = (),
         width: int = 256,
         key: str | None = None,
         ignore: str | Iterable[str] = (),
@@ -109,13 +113,15 @@ class Autoencoder:
         **training: Any,
     ):
         check_options(method, options)
+        check_couplings(couplings)
         for name in training:
             known = [*TrainingConfig.model_fields, *inspect.signature(Autoencoder).parameters]
             if name not in TrainingConfig.model_fields:
                 raise ValueError(f"Autoencoder has no setting '{name}'.{nearest(name, known)}")
         if not all(isinstance(size, int) and size >= 1 for size in (latent_dim, width)):
             raise ValueError(f"latent_dim is {latent_dim} and width is {width}. Expected whole numbers of at least 1.")
-        self.method, self.latent_dim, self.options, self.width = method, latent_dim, options, width
+        self.method, self.latent_dim, self.options, self.couplings = method, latent_dim, options, couplings
+        self.width = width
         self.key, self.ignore, self.label, self.split, self.group = key, ignore, label, split, group
         self.kinds, self.modalities, self.settings = kinds, modalities, settings
         self.encoder, self.decoder, self.training = encoder, decoder, _training(training)
@@ -232,7 +238,8 @@ class Autoencoder:
                 )
                 for name, kind in self.kinds_.items()
             }
-            self.method_ = build_method(self.method, modalities, latent_dim=self.latent_dim, options=self.options)
+            method = build_method(self.method, modalities, latent_dim=self.latent_dim, options=self.options)
+            self.method_ = couple(method, self.couplings)
         finally:
             torch.set_rng_state(state)
 

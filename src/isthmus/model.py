@@ -108,10 +108,9 @@ class MultimodalAutoencoder(nn.Module):
         )
         self.likelihoods = Named({name: modality.likelihood() for name, modality in modalities.items()})
         self.corruptions = {name: modality.corrupt for name, modality in modalities.items()}
+        self.num_dimensions = {name: modality.num_dimensions for name, modality in modalities.items()}
         self.weights = balance_weights(
-            balance,
-            {name: modality.num_dimensions for name, modality in modalities.items()},
-            {name: modality.predictability for name, modality in modalities.items()},
+            balance, self.num_dimensions, {name: modality.predictability for name, modality in modalities.items()}
         )
         self.trunk: SharedTrunk | None = None
         widths = {name: self._dry_run(name, modality) for name, modality in modalities.items()}
@@ -120,6 +119,8 @@ class MultimodalAutoencoder(nn.Module):
             widths = dict.fromkeys(widths, self.trunk.width)
         self.prior = StandardNormal(self.latent_dim) if prior is None else prior
         self.density: CodeDensity | None = None
+        # What couplings learn, by their names; `methods.couple` puts it here, to be trained and saved with the rest.
+        self.couplings = nn.ModuleDict()
         self.inference: Inference
         if isinstance(fusion, Fusion):
             self.inference = ExpertInference(widths, latent_dim, fusion, family)

@@ -89,6 +89,24 @@ def read_pairs(texts: Iterable[str] | None, flag: str, example: str) -> dict[str
     return pairs
 
 
+def read_weights(texts: Iterable[str] | None) -> dict[str, float | None]:
+    """`name=weight`, or a name alone, whose weight is None.
+
+    Raises:
+        WrongUse: There is no name, or the weight is no number.
+    """
+    weights: dict[str, float | None] = {}
+    for text in texts or ():
+        name, equals, weight = (part.strip() for part in text.partition("="))
+        try:
+            weights[name] = float(weight) if equals else None
+        except ValueError:
+            name = ""
+        if not name:
+            raise WrongUse(f"--couple {text}: expected a name, or a name and a weight, as in --couple contrastive=0.1.")
+    return weights
+
+
 def read_kind_settings(texts: Iterable[str] | None) -> dict[str, dict[str, Any]]:
     """`modality.setting=value` as `{modality: {setting: value}}`."""
     settings: dict[str, dict[str, Any]] = {}
@@ -105,6 +123,11 @@ def merge(file: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(file)
     for name, value in flags.items():
         if value is None or value in ([], {}):
+            continue
+        if name == "couplings":  # in which None, the default weight, is a value like another
+            known = merged.get(name, {})
+            known = known if isinstance(known, Mapping) else dict.fromkeys([known] if isinstance(known, str) else known)
+            merged[name] = {**known, **value}
             continue
         both = isinstance(value, Mapping) and isinstance(merged.get(name), Mapping)
         merged[name] = merge(merged[name], value) if both else value

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from isthmus.cli.options import Json, Quiet
-from isthmus.cli.settings import merge, read_kind_settings, read_names, read_pairs, read_settings, read_value
+from isthmus.cli.settings import (
+    merge,
+    read_kind_settings,
+    read_names,
+    read_pairs,
+    read_settings,
+    read_value,
+    read_weights,
+)
 from isthmus.cli.voice import Voice, WrongUse, aligned, count, judging_words
 
 if TYPE_CHECKING:
@@ -62,6 +70,10 @@ def train(
     option: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="Of the method, as in beta=2.0.")
     ] = None,
+    couple: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME[=WEIGHT]", help="Hold codes together, as in contrastive=0.1. May come again."),
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file of the same names; flags win over it.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where an unfinished run in --out stopped.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a run that is in --out.")] = False,
@@ -82,6 +94,7 @@ def train(
         },
         "settings": read_kind_settings(setting),
         "options": {name: read_value(text) for name, text in read_pairs(option, "--option", "beta=2.0").items()},
+        "couplings": read_weights(couple),
         "table": None if table is None else str(table),
     }
     if resume and force:
@@ -170,13 +183,16 @@ def describe(prepared: Prepared) -> str:
 
 
 def _intention(model: Any, prepared: Prepared) -> str:
+    from isthmus.methods.coupled import coupled
     from isthmus.training import default_epochs
 
     items, training = model.made_["items"], model.training
     epochs = training.epochs or default_epochs(items["train"], training.batch_size)
     up_to, use = ("up to ", "stop") if training.patience else ("", "watch it")
+    couplings = ", ".join(coupled(model.method_))
+    method = f"{model.method} with {couplings}" if couplings else model.method
     return _told(model) + (
-        f"Training {model.method} on {count(items['train'], 'item')} for {up_to}{count(epochs, 'epoch')}; "
+        f"Training {method} on {count(items['train'], 'item')} for {up_to}{count(epochs, 'epoch')}; "
         f"{items['validation']:,} to {use} by, {items['test']:,} kept for testing."
     )
 

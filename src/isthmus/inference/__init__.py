@@ -4,6 +4,7 @@ from isthmus.inference.base import Evidence, Inference
 from isthmus.inference.experts import ExpertEvidence, ExpertInference
 from isthmus.inference.joint import JointEvidence, JointInference
 from isthmus.inference.points import PointEvidence, PointInference
+from isthmus.inference.predicted import PredictedInference
 from isthmus.inference.private import PrivateEvidence, PrivateInference
 from isthmus.inference.separate import SeparateEvidence, SeparateInference
 from isthmus.inference.tokens import TokenEvidence, TokenInference
@@ -17,6 +18,7 @@ __all__ = [
     "JointInference",
     "PointEvidence",
     "PointInference",
+    "PredictedInference",
     "PrivateEvidence",
     "PrivateInference",
     "SeparateEvidence",

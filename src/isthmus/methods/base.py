@@ -79,12 +79,14 @@ class Method:
         phases: In order.
         capabilities: What it can do.
         sampler: Density fitted to the codes after training, for joint samples: "mixture" or "prior".
+        min_batch: Fewest items of a batch that its objectives can be taken over, as correlations need some.
     """
 
     model: MultimodalAutoencoder
     phases: Sequence[Phase]
     capabilities: Capabilities = field(default_factory=Capabilities)
     sampler: str = "mixture"
+    min_batch: int = 1
 
 
 FEATURE_FUSIONS: dict[str, type[FeatureFusion]] = {"concat": Concatenation, "mean": Mean, "attention": Attention}

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from isthmus.data.store import Store
 from isthmus.methods import Method
+from isthmus.objectives.couplings import uncoupled
 from isthmus.training.config import FREE_SETTINGS, TrainingConfig
 
 Fingerprint = dict[str, Any]
@@ -68,9 +69,10 @@ def check_fingerprint(found: Fingerprint, wanted: Fingerprint) -> str:
 
 
 def _told(player: Any) -> str:
+    objective, couplings = uncoupled(player.objective)
     # An objective that is no dataclass shows its address in memory, which says nothing of it.
-    objective = player.objective
-    return f"{player.parameters} {objective if is_dataclass(objective) else type(objective).__name__}"
+    told = f"{player.parameters} {objective if is_dataclass(objective) else type(objective).__name__}"
+    return f"{told} {couplings}" if couplings else told
 
 
 def _digest(value: object) -> str:

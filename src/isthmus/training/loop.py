@@ -89,6 +89,12 @@ def train(
         raise ValueError("There are no training items. Expected splits['train'] to name at least one row of the store.")
     if config.tensorboard and run_folder is None:
         raise ValueError("tensorboard=True needs a run folder to write to.")
+    if (largest := min(config.batch_size, num_items)) < method.min_batch:
+        raise ValueError(
+            f"Batches have {largest} items, and this method needs {method.min_batch}: it correlates codes over the "
+            "items of a batch, and some correlations are always one where there are fewer than two for each number of "
+            "a code. Take a smaller latent_dim, or larger batches."
+        )
     epochs = config.epochs or default_epochs(num_items, config.batch_size)
     config = config.model_copy(update={"epochs": epochs})
     run = Run(method, store, normalise, splits, config, run_folder, resume, quiet)

@@ -9,6 +9,7 @@ from isthmus.batch import Batch
 from isthmus.inference import Evidence
 from isthmus.methods import Method
 from isthmus.model import MultimodalAutoencoder
+from isthmus.objectives.couplings import uncoupled
 
 MIN_ITEMS = 16
 MAX_ITEMS = 512
@@ -93,6 +94,6 @@ def _cures(method: Method) -> list[str]:
     cures = ["more epochs"]
     if all(weight == 1.0 for weight in method.model.weights.values()):
         cures.insert(0, 'balance="per_dimension", so that large modalities do not drown small ones')
-    if any(getattr(objective, "beta", 0) for objective in objectives):
+    if any(getattr(uncoupled(objective)[0], "beta", 0) for objective in objectives):
         cures.append("a lower beta, or a longer warmup")
     return [*cures, "another method"]
