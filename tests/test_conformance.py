@@ -37,6 +37,8 @@ VARIANTS = {
     "mmvae+ with one expert drawn": ("mmvae+", {"stratified": False, "num_draws": 3, "family": "normal"}),
     "mvae on separate bounds": ("mvae", {"scheme": "separate"}),
     "mvae on the joint bound": ("mvae", {"scheme": "joint"}),
+    "vq of two groups": ("vq", {"num_groups": 2, "num_words": 32, "fusion": "mean", "dropout": False}),
+    "fsq of even levels": ("fsq", {"levels": [6, 8], "fusion": "concat"}),
     "mvtcae behind a shared trunk": ("mvtcae", {"share": "trunk", "balance": "per_dimension"}),
 }
 

@@ -33,6 +33,7 @@ LAYERS = (
         "posteriors",
         "priors",
         "fusions",
+        "quantisers",
         "networks",
         "samplers",
     ),

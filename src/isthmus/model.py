@@ -300,9 +300,11 @@ class MultimodalAutoencoder(nn.Module):
         return self.density.condition(loc, log_scale, prior.log_scale, noise, name)
 
     def draw(self, rows: int, noise: Noise) -> Tensor:
-        """Codes `(rows, D)` of new items: from the density of the training codes, or from the prior without one."""
+        """Codes `(rows, D)` of new items: from the density of the training codes, or from the prior without one; of
+        codes out of a finite set, the nearest to what was drawn.
+        """
         drawn = self.prior.sample(rows, noise) if self.density is None else self.density.sample(rows, noise)
-        return drawn.to(self.device, self.dtype)
+        return self.inference.nearest(drawn.to(self.device, self.dtype))
 
     def translate(
         self, batch: Batch, source: Sequence[str], target: str, noise: Noise | None = None, sample: bool = False

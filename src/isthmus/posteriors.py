@@ -190,3 +190,20 @@ class Point(Posterior):
 
     def detach(self) -> Point:
         return Point(self.code.detach())
+
+
+@dataclass(frozen=True)
+class Quantised(Point):
+    """One certain code per item, out of a finite set.
+
+    Args:
+        code: `(B, D)`.
+        before: `(B, D)`: what was quantised.
+        indices: Long `(B, G)`: the word of each group of dimensions; -1 where an item has nothing.
+    """
+
+    before: Tensor
+    indices: Tensor
+
+    def detach(self) -> Quantised:
+        return Quantised(self.code.detach(), self.before.detach(), self.indices)

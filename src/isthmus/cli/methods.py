@@ -139,6 +139,8 @@ def word(value: bool | str) -> str:
 
 def typed(value: Any) -> str:
     """A value as one would type it."""
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(typed, value))}]"
     words = {True: "true", False: "false", None: "null"}
     return (
         words[value]

@@ -6,6 +6,7 @@ from isthmus.inference.joint import JointEvidence, JointInference
 from isthmus.inference.points import PointEvidence, PointInference
 from isthmus.inference.predicted import PredictedInference
 from isthmus.inference.private import PrivateEvidence, PrivateInference
+from isthmus.inference.quantised import QuantisedEvidence, QuantisedInference
 from isthmus.inference.separate import SeparateEvidence, SeparateInference
 from isthmus.inference.tokens import TokenEvidence, TokenInference
 
@@ -21,6 +22,8 @@ __all__ = [
     "PredictedInference",
     "PrivateEvidence",
     "PrivateInference",
+    "QuantisedEvidence",
+    "QuantisedInference",
     "SeparateEvidence",
     "SeparateInference",
     "TokenEvidence",

@@ -44,5 +44,12 @@ class Inference(nn.Module, ABC):
     def prepare(self, codes: Mapping[str, Tensor]) -> None:
         """Told the codes `(n, D)` of each modality in the training items before a phase that trains on codes."""
 
+    def nearest(self, codes: Tensor) -> Tensor:
+        """Of the codes that this inference can give, those nearest to codes `(R, D)` that a density drew."""
+        return codes
+
+    def update(self, statistics: Mapping[str, Tensor]) -> None:
+        """Told, after each step of training, the `statistics` of an objective's terms, summed over all processes."""
+
     def finish(self, codes: Tensor) -> None:
         """Told the codes `(N, D)` of the training items once training has ended."""

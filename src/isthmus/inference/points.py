@@ -20,6 +20,11 @@ class PointEvidence(Evidence):
         self.features, self.present, self.inference = features, present, inference
 
     def posterior(self, among: Tensor | None = None) -> Point:
+        code, some = self.fused(among)
+        return Point(torch.where(some, code, self.inference.mean_code.to(code)))
+
+    def fused(self, among: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """What the head makes of the modalities observed, or of those in `among`, `(B, D)`; where there are any."""
         features, present = self.features, self.present
         if among is not None:
             present = present & among
@@ -28,8 +33,7 @@ class PointEvidence(Evidence):
                 name: features[name][among[m][self.present[m]]] for m, name in enumerate(names) if name in features
             }
         code = self.inference.head(self.inference.fusion(features, present))
-        some = present.any(dim=0)[:, None]
-        return Point(torch.where(some, code, self.inference.mean_code.to(code)))
+        return code, present.any(dim=0)[:, None]
 
 
 class PointInference(Inference):
@@ -40,7 +44,7 @@ class PointInference(Inference):
     def __init__(self, fusion: FeatureFusion, latent_dim: int):
         super().__init__()
         self.fusion = fusion
-        self.head = nn.Linear(fusion.width, latent_dim)
+        self.head: nn.Module = nn.Linear(fusion.width, latent_dim)
         self.register_buffer("mean_code", torch.zeros(latent_dim))
 
     def forward(self, features: dict[str, Tensor], present: Tensor) -> PointEvidence:

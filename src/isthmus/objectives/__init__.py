@@ -8,6 +8,7 @@ from isthmus.objectives.base import Objective, Step, Terms, log_likelihoods, rec
 from isthmus.objectives.elbo import ELBO, JointELBO, SubsetELBO
 from isthmus.objectives.experts import SelfRoutes, SoftSharing, TotalCorrelation, divergence_to_experts, own_codes
 from isthmus.objectives.mixtures import JensenShannon, MixtureIWAE, PrivateMixtureIWAE, importance_weighted
+from isthmus.objectives.quantised import QuantisedRoutes
 from isthmus.objectives.routes import Routes
 from isthmus.objectives.subsets import random_parts, random_subsets
 from isthmus.objectives.tokens import HiddenTokens, visible_tokens
@@ -20,6 +21,7 @@ __all__ = [
     "MixtureIWAE",
     "Objective",
     "PrivateMixtureIWAE",
+    "QuantisedRoutes",
     "Routes",
     "SelfRoutes",
     "SoftSharing",

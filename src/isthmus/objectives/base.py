@@ -81,6 +81,9 @@ class Terms:
         bound: `(B,)` in nats where the objective bounds the evidence of what is observed from below, else None.
         per_batch: Named scalars that a batch has as a whole, such as correlations.
         batch_loss: Their part of the loss.
+        statistics: Named sums over the items of the batch, in training, that the model keeps running means of, such as
+            how often a code word is used. Training adds them up over all processes and hands them to
+            `Inference.update` once the step is taken.
     """
 
     per_item: Mapping[str, Tensor]
@@ -88,6 +91,7 @@ class Terms:
     bound: Tensor | None = None
     per_batch: Mapping[str, Tensor] = field(default_factory=dict)
     batch_loss: Tensor | float = 0.0
+    statistics: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def loss(self) -> Tensor:

@@ -5,6 +5,7 @@ Shapes: `S` sources, `M` modalities, `B` items, `D` latent dimensions.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +17,7 @@ from isthmus.model import MultimodalAutoencoder
 from isthmus.noise import Noise
 from isthmus.objectives.base import Objective, Step, Terms, weigh
 from isthmus.objectives.subsets import random_parts
+from isthmus.posteriors import Posterior
 
 
 @dataclass(frozen=True)
@@ -35,9 +37,19 @@ class Routes(Objective):
     alone: bool = False
 
     def __call__(self, model: MultimodalAutoencoder, batch: Batch, step: Step) -> Terms:
+        return self.terms(model, batch, *self.codes(model, batch, step))
+
+    def codes(self, model: MultimodalAutoencoder, batch: Batch, step: Step) -> tuple[Tensor, list[Posterior]]:
+        """What each route starts from, bool `(S, M, B)`, and the codes of each; all that is observed is the first."""
         evidence = step.evidence(model, batch)
-        sources = self._sources(evidence, step.noise)  # (S, M, B)
-        z = torch.stack([evidence.posterior(among).mean for among in sources])[None]  # (1, S, B, D)
+        sources = self._sources(evidence, step.noise)
+        return sources, [evidence.posterior(among) for among in sources]
+
+    def terms(
+        self, model: MultimodalAutoencoder, batch: Batch, sources: Tensor, posteriors: Sequence[Posterior]
+    ) -> Terms:
+        """How well the codes of each route reconstruct."""
+        z = torch.stack([posterior.mean for posterior in posteriors])[None]  # (1, S, B, D)
         scores = {}
         for m, name in enumerate(model.modalities):
             if name not in batch.present:

@@ -11,7 +11,7 @@ import logging
 import multiprocessing
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -74,6 +74,15 @@ class Process:
             return whole
 
         return gather
+
+    def add(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The sums of tensors over all processes, which know the same names and shapes."""
+        if self.size == 1 or not tensors:
+            return dict(tensors)
+        flat = torch.cat([tensor.flatten() for tensor in tensors.values()])
+        dist.all_reduce(flat)
+        parts = flat.split([tensor.numel() for tensor in tensors.values()])
+        return {name: part.view_as(tensors[name]) for name, part in zip(tensors, parts, strict=True)}
 
     def total(self, sums: Sums) -> Sums:
         """The sums of all processes, which know the same names."""

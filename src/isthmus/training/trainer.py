@@ -341,6 +341,9 @@ class Trainer:
             if config.clip_norm is not None:
                 nn.utils.clip_grads_with_norm_(parameters, config.clip_norm, norm, foreach=True)
             side.optimiser.step()
+            self.model.inference.update(
+                self.process.add({name: own.weight * value for name, value in terms.statistics.items()})
+            )
             side.sums.add(terms, batch, own.weight)
         self.position.batch += 1
         self.reporter.step(index, loss)
