@@ -45,6 +45,7 @@ def _page(told: dict[str, object]) -> str:
             "",
             str(told["summary"]),
             "",
+            *["Experimental, until it reproduces its paper.", ""] * bool(told["experimental"]),
             str(told["notes"]),
             "",
             "## Options",
@@ -78,8 +79,9 @@ def _table(all_told: list[dict[str, object]]) -> list[str]:
     lines = [f"| method | paper | {' | '.join(headers[field] for field in shown)} |", "|---" * (2 + len(shown)) + "|"]
     for told in all_told:
         name, able = str(told["name"]), " | ".join(word(told[field]) for field in shown)  # type: ignore[arg-type]
-        lines.append(f"| [`{name}`](methods/{slug(name)}.md) | {told['paper']} | {able} |")
-    return lines
+        star = " \\*" if told["experimental"] else ""
+        lines.append(f"| [`{name}`](methods/{slug(name)}.md){star} | {told['paper']} | {able} |")
+    return [*lines, "", "\\* experimental, until it reproduces its paper"]
 
 
 def write() -> None:

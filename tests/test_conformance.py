@@ -39,6 +39,7 @@ VARIANTS = {
     "mvae on the joint bound": ("mvae", {"scheme": "joint"}),
     "vq of two groups": ("vq", {"num_groups": 2, "num_words": 32, "fusion": "mean", "dropout": False}),
     "fsq of even levels": ("fsq", {"levels": [6, 8], "fusion": "concat"}),
+    "mwae against a critic": ("mwae", {"match": "wasserstein", "share": "trunk"}),
     "mvtcae behind a shared trunk": ("mvtcae", {"share": "trunk", "balance": "per_dimension"}),
 }
 

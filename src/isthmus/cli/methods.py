@@ -49,8 +49,10 @@ def methods(
     all_told = [tell(method) for method in names]
     header = ("name", "paper", "modalities", "spread", "density", "bound", "new items")
     columns = ("modalities", "uncertainty", "density", "bound", "generative")
-    rows = [(told["name"], told["paper"], *(word(told[column]) for column in columns)) for told in all_told]
+    rows = [(starred(told), told["paper"], *(word(told[column]) for column in columns)) for told in all_told]
     voice.show(aligned(header, rows))
+    if any(told["experimental"] for told in all_told):
+        voice.show("\n* experimental, until it reproduces its paper")
     voice.show("\nAll of them train on and encode items with gaps. 'isthmus methods NAME' tells more.")
     voice.figures(all_told)
 
@@ -74,6 +76,7 @@ def tell(name: str) -> dict[str, Any]:
         "density": capabilities.density,
         "bound": capabilities.bound,
         "generative": capabilities.generative,
+        "experimental": capabilities.experimental,
         "options": method_defaults(name),
         "option_words": {option: words.get(option, "") for option in method_defaults(name)},
         "summary": " ".join(about.partition("\n\n")[0].split()),
@@ -94,6 +97,7 @@ def page(told: dict[str, Any], width: int = 100) -> str:
             f"{told['name']}\n",
             *textwrap.wrap(told["summary"], width),
             "",
+            *["Experimental, until it reproduces its paper.", ""] * told["experimental"],
             *notes,
             *[""] * bool(notes),
             "Options and their defaults:",
@@ -131,6 +135,11 @@ def _capabilities(preset: Callable[..., Any]) -> Capabilities:
         except ValueError:
             continue  # a method for another number of modalities
     raise ValueError(f"Method '{preset.__name__}' could not be built for 1 to 4 modalities.")
+
+
+def starred(told: dict[str, Any]) -> str:
+    """A method's name, with a star while it is experimental."""
+    return f"{told['name']}{' *' if told['experimental'] else ''}"
 
 
 def word(value: bool | str) -> str:

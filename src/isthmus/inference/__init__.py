@@ -1,5 +1,6 @@
 """From the features of each modality to beliefs about codes, computed once for any subset of what was observed."""
 
+from isthmus.inference.adversarial import AdversarialInference
 from isthmus.inference.base import Evidence, Inference
 from isthmus.inference.experts import ExpertEvidence, ExpertInference
 from isthmus.inference.joint import JointEvidence, JointInference
@@ -11,6 +12,7 @@ from isthmus.inference.separate import SeparateEvidence, SeparateInference
 from isthmus.inference.tokens import TokenEvidence, TokenInference
 
 __all__ = [
+    "AdversarialInference",
     "Evidence",
     "ExpertEvidence",
     "ExpertInference",

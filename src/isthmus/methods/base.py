@@ -60,6 +60,7 @@ class Capabilities:
         bound: Its terms carry a bound on the evidence.
         generative: New items can be drawn.
         uncertainty: Codes come with a spread.
+        experimental: It has not reproduced its paper yet.
     """
 
     min_modalities: int = 1
@@ -68,6 +69,7 @@ class Capabilities:
     bound: bool = True
     generative: bool = True
     uncertainty: bool = True
+    experimental: bool = False
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,11 @@ def feature_fusion(name: str) -> type[FeatureFusion]:
         known = ", ".join(FEATURE_FUSIONS)
         raise ValueError(f"fusion='{name}' is unknown. Expected {known}.{nearest(name, FEATURE_FUSIONS)}")
     return FEATURE_FUSIONS[name]
+
+
+def parameters_but(model: MultimodalAutoencoder, prefix: str) -> tuple[str, ...]:
+    """The names of all parameters but those that begin with a prefix: what a player trains beside its opponent."""
+    return tuple(name for name, _ in model.named_parameters() if not name.startswith(prefix))
 
 
 Preset = Callable[..., Method]
