@@ -104,7 +104,9 @@ def step_of(method: Method, batch: Batch) -> dict[str, list[int]]:
             def count(_, inputs, __, calls=rows[f"{side}/{name}"]):
                 calls.append(len(inputs[0]))
 
-            hooks.append(getattr(method.model, side)[name].register_forward_hook(count))
+            network = getattr(method.model, side)[name]
+            # Of a decoder of two levels, the part that is the modality's.
+            hooks.append(getattr(network, "bottom", network).register_forward_hook(count))
     method.model.train()
     method.phases[0].players[0].objective(method.model, batch, Step(0, 1.0, Noise(0))).loss.backward()
     for hook in hooks:

@@ -4,6 +4,7 @@ from isthmus.inference.adversarial import AdversarialInference
 from isthmus.inference.base import Evidence, Inference
 from isthmus.inference.experts import ExpertEvidence, ExpertInference
 from isthmus.inference.joint import JointEvidence, JointInference
+from isthmus.inference.nexus import NexusEvidence, NexusInference
 from isthmus.inference.points import PointEvidence, PointInference
 from isthmus.inference.predicted import PredictedInference
 from isthmus.inference.private import PrivateEvidence, PrivateInference
@@ -19,6 +20,8 @@ __all__ = [
     "Inference",
     "JointEvidence",
     "JointInference",
+    "NexusEvidence",
+    "NexusInference",
     "PointEvidence",
     "PointInference",
     "PredictedInference",

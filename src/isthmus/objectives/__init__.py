@@ -7,6 +7,7 @@ each term is in nats and per item, and the mean over items is taken once, in the
 from isthmus.objectives.base import Objective, Step, Terms, log_likelihoods, reconstruction_terms, warm, weigh
 from isthmus.objectives.elbo import ELBO, JointELBO, SubsetELBO
 from isthmus.objectives.experts import SelfRoutes, SoftSharing, TotalCorrelation, divergence_to_experts, own_codes
+from isthmus.objectives.levels import TwoLevels
 from isthmus.objectives.matching import CriticOfCodes, MatchedRoutes
 from isthmus.objectives.mixtures import JensenShannon, MixtureIWAE, PrivateMixtureIWAE, importance_weighted
 from isthmus.objectives.quantised import QuantisedRoutes
@@ -32,6 +33,7 @@ __all__ = [
     "SubsetELBO",
     "Terms",
     "TotalCorrelation",
+    "TwoLevels",
     "divergence_to_experts",
     "importance_weighted",
     "log_likelihoods",

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from isthmus.batch import Batch
 from isthmus.gaussians import normal_kl, normal_log_prob
-from isthmus.inference import Evidence, ExpertEvidence
+from isthmus.inference import Evidence, ExpertEvidence, NexusEvidence
 from isthmus.model import MultimodalAutoencoder
 from isthmus.noise import Noise
 from isthmus.objectives.base import Objective, Step, Terms, reconstruction_terms, warm, weigh
@@ -173,7 +173,7 @@ class SoftSharing(Objective):
         )
 
 
-def own_codes(evidence: ExpertEvidence, noise: Noise) -> Tensor:
+def own_codes(evidence: ExpertEvidence | NexusEvidence, noise: Noise) -> Tensor:
     """One draw from every expert, `(M, B, D)`."""
     experts = evidence.experts
     num_modalities, num_items, latent_dim = experts.loc.shape
