@@ -35,6 +35,8 @@ VARIANTS = {
     "mmvm with drawn divergences": ("mmvm", {"pairs": False, "anneal": 0.0}),
     "mmjsd with every expert drawn": ("mmjsd", {"stratified": True}),
     "mmvae+ with one expert drawn": ("mmvae+", {"stratified": False, "num_draws": 3, "family": "normal"}),
+    "dvcca from the reference alone": ("dvcca", {"mu": 1.0, "reference": "label2"}),
+    "dvcca-private from the reference alone": ("dvcca-private", {"mu": 1.0, "reference": "label2"}),
     "mvae on separate bounds": ("mvae", {"scheme": "separate"}),
     "mvae on the joint bound": ("mvae", {"scheme": "joint"}),
     "vq of two groups": ("vq", {"num_groups": 2, "num_words": 32, "fusion": "mean", "dropout": False}),

@@ -12,7 +12,7 @@ from torch import nn
 
 from isthmus import fusions
 from isthmus.batch import Batch, Masked, take
-from isthmus.fusions import Fusion, MixtureOfProducts
+from isthmus.fusions import Fusion, MixtureOfProducts, ProductOfExperts
 from isthmus.inference import ExpertInference, PointEvidence, PointInference
 from isthmus.methods import get_method
 from isthmus.methods.base import Phase, Player
@@ -167,6 +167,20 @@ def encoder_without_bias_and_gaps_filled_with_zero(patch):
         return method
 
     return preset
+
+
+class BlindToTheSecond(Fusion):
+    """A product of all experts but one."""
+
+    def forward(self, experts):
+        seen = experts.present.clone()
+        seen[1] = False
+        return ProductOfExperts()(experts.among(seen))
+
+
+@breaks("a_zero_is_not_a_gap", "no code depends on 'ragged1'")
+def a_modality_that_is_never_read(patch):
+    return conformance.method_of_fusion(lambda names: BlindToTheSecond())
 
 
 @breaks("nothing_observed_gives_the_prior", "has not the prior's spread")

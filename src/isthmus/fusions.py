@@ -12,7 +12,7 @@ import hashlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -110,6 +110,34 @@ class MixtureOfProducts(Fusion):
         loc, log_scale = self.rule(experts.loc, experts.log_scale, use)
         there = (use == self.members[..., None]).all(dim=1) if self.exact else use.any(dim=1)
         return Mixture(loc, log_scale, _equal_log_weight(there, like=loc), self.members)
+
+
+class FirstExpert(Fusion):
+    """The expert of the first modality, in an order that is given, which an item has; the others are not read.
+
+    VCCA infers codes from one view (Wang et al. 2016, arXiv:1610.03454, section 2); here the next one in the order
+    stands in for it where an item lacks it.
+
+    Args:
+        modalities: Names.
+        order: The same names, the one that codes come from first.
+    """
+
+    def __init__(self, modalities: Sequence[str], order: Sequence[str]):
+        super().__init__()
+        self.place = [list(order).index(name) for name in modalities]
+
+    def first(self, present: Tensor) -> Tensor:
+        """Bool `(M, B)`: the one modality that an item's code comes from; none where it has nothing."""
+        place = torch.tensor(self.place, device=present.device)[:, None]
+        chosen = torch.where(present, place, len(self.place)).argmin(dim=0, keepdim=True)
+        return torch.zeros_like(present).scatter(0, chosen, True) & present
+
+    def forward(self, experts: Experts) -> Mixture:
+        # At most one is left of each item, and where none is the sums are those of the prior, zero.
+        chosen = self.first(experts.present)[..., None]
+        loc, log_scale = (torch.where(chosen, part, 0.0).sum(dim=0) for part in (experts.loc, experts.log_scale))
+        return replace(one_component(loc[None], log_scale[None], len(experts.present)), family=experts.family)
 
 
 class WeightedProduct(Fusion):

@@ -111,6 +111,18 @@ def parameters_but(model: MultimodalAutoencoder, prefix: str) -> tuple[str, ...]
     return tuple(name for name, _ in model.named_parameters() if not name.startswith(prefix))
 
 
+def check_modality(option: str, name: str, modalities: Mapping[str, Modality]) -> None:
+    """Look at an option that names a modality.
+
+    Raises:
+        ValueError: There is none of this name; the message names the nearest.
+    """
+    if name not in modalities:
+        raise ValueError(
+            f"{option}='{name}' is no modality. Expected {', '.join(modalities)}, or none.{nearest(name, modalities)}"
+        )
+
+
 Preset = Callable[..., Method]
 _METHODS: dict[str, Preset] = {}
 

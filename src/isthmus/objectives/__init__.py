@@ -11,6 +11,7 @@ from isthmus.objectives.levels import TwoLevels
 from isthmus.objectives.matching import CriticOfCodes, MatchedRoutes
 from isthmus.objectives.mixtures import JensenShannon, MixtureIWAE, PrivateMixtureIWAE, importance_weighted
 from isthmus.objectives.quantised import QuantisedRoutes
+from isthmus.objectives.reference import ReferenceELBO
 from isthmus.objectives.routes import Routes
 from isthmus.objectives.subsets import random_parts, random_subsets
 from isthmus.objectives.tokens import HiddenTokens, visible_tokens
@@ -26,6 +27,7 @@ __all__ = [
     "Objective",
     "PrivateMixtureIWAE",
     "QuantisedRoutes",
+    "ReferenceELBO",
     "Routes",
     "SelfRoutes",
     "SoftSharing",
