@@ -35,6 +35,7 @@ VARIANTS = {
     "mmvm with drawn divergences": ("mmvm", {"pairs": False, "anneal": 0.0}),
     "mmjsd with every expert drawn": ("mmjsd", {"stratified": True}),
     "mmvae+ with one expert drawn": ("mmvae+", {"stratified": False, "num_draws": 3, "family": "normal"}),
+    "cvae by mean, towards one modality": ("cvae", {"fusion": "mean", "target": "ragged1"}),
     "dvcca from the reference alone": ("dvcca", {"mu": 1.0, "reference": "label2"}),
     "dvcca-private from the reference alone": ("dvcca-private", {"mu": 1.0, "reference": "label2"}),
     "mvae on separate bounds": ("mvae", {"scheme": "separate"}),

@@ -3,6 +3,7 @@
 from isthmus.inference.adversarial import AdversarialInference
 from isthmus.inference.base import Evidence, Inference
 from isthmus.inference.experts import ExpertEvidence, ExpertInference
+from isthmus.inference.fused import FusedEvidence, FusedInference
 from isthmus.inference.joint import JointEvidence, JointInference
 from isthmus.inference.nexus import NexusEvidence, NexusInference
 from isthmus.inference.points import PointEvidence, PointInference
@@ -17,6 +18,8 @@ __all__ = [
     "Evidence",
     "ExpertEvidence",
     "ExpertInference",
+    "FusedEvidence",
+    "FusedInference",
     "Inference",
     "JointEvidence",
     "JointInference",

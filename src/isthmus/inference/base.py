@@ -6,7 +6,7 @@ Shapes: `M` modalities, `B` items, `n` rows that are there, `D` latent dimension
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -32,6 +32,23 @@ class Evidence(ABC):
         single = torch.eye(len(self.present), dtype=torch.bool, device=self.present.device)
         codes = [self.posterior(among[:, None] & self.present).mean for among in single]
         return torch.where(self.present[..., None], torch.stack(codes), 0.0)
+
+
+def among_features(
+    features: Mapping[str, Tensor], present: Tensor, among: Tensor | None, names: Iterable[str]
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Features `(n, F)` and presence, bool `(M, B)`, of which only those True in `among`, bool `(M, B)`, are left.
+
+    Args:
+        features: Of the rows that are there, by name.
+        present: Whose rows these are.
+        among: None leaves all.
+        names: Of the `M` modalities.
+    """
+    if among is None:
+        return dict(features), present
+    left = {name: features[name][among[m][present[m]]] for m, name in enumerate(names) if name in features}
+    return left, present & among
 
 
 class Inference(nn.Module, ABC):

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from isthmus.fusions import Experts, FeatureFusion, Fusion
-from isthmus.inference.experts import ExpertEvidence, ExpertInference, normal_of
-from isthmus.posteriors import Mixture, one_component
+from isthmus.inference.experts import ExpertEvidence, ExpertInference
+from isthmus.inference.fused import fused_normal
+from isthmus.posteriors import Mixture
 
 
 class JointEvidence(ExpertEvidence):
@@ -58,8 +59,5 @@ class JointInference(ExpertInference):
         self.joint_head = nn.Linear(self.joint.width, 2 * latent_dim)
 
     def forward(self, features: dict[str, Tensor], present: Tensor) -> JointEvidence:
-        evidence = super().forward(features, present)
-        # An item with nothing is believed of what the prior believes, as by its absent experts.
-        raw = torch.where(present.any(dim=0)[:, None], self.joint_head(self.joint(features, present)), 0.0)
-        loc, log_scale = normal_of(raw)
-        return JointEvidence(evidence.experts, self.fusion, one_component(loc[None], log_scale[None], len(present)))
+        experts = self._experts(self.heads, features, present)
+        return JointEvidence(experts, self.fusion, fused_normal(self.joint, self.joint_head, features, present))

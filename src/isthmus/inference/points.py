@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from isthmus.fusions import FeatureFusion
-from isthmus.inference.base import Evidence, Inference
+from isthmus.inference.base import Evidence, Inference, among_features
 from isthmus.posteriors import Point
 
 
@@ -25,15 +25,9 @@ class PointEvidence(Evidence):
 
     def fused(self, among: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """What the head makes of the modalities observed, or of those in `among`, `(B, D)`; where there are any."""
-        features, present = self.features, self.present
-        if among is not None:
-            present = present & among
-            names = list(self.inference.fusion.project)
-            features = {
-                name: features[name][among[m][self.present[m]]] for m, name in enumerate(names) if name in features
-            }
-        code = self.inference.head(self.inference.fusion(features, present))
-        return code, present.any(dim=0)[:, None]
+        fusion = self.inference.fusion
+        features, present = among_features(self.features, self.present, among, fusion.project)
+        return self.inference.head(fusion(features, present)), present.any(dim=0)[:, None]
 
 
 class PointInference(Inference):

@@ -5,6 +5,7 @@ each term is in nats and per item, and the mean over items is taken once, in the
 """
 
 from isthmus.objectives.base import Objective, Step, Terms, log_likelihoods, reconstruction_terms, warm, weigh
+from isthmus.objectives.conditional import ConditionalELBO
 from isthmus.objectives.elbo import ELBO, JointELBO, SubsetELBO
 from isthmus.objectives.experts import SelfRoutes, SoftSharing, TotalCorrelation, divergence_to_experts, own_codes
 from isthmus.objectives.levels import TwoLevels
@@ -18,6 +19,7 @@ from isthmus.objectives.tokens import HiddenTokens, visible_tokens
 
 __all__ = [
     "ELBO",
+    "ConditionalELBO",
     "CriticOfCodes",
     "HiddenTokens",
     "JensenShannon",
