@@ -44,6 +44,7 @@ VARIANTS = {
     "fsq of even levels": ("fsq", {"levels": [6, 8], "fusion": "concat"}),
     "mwae against a critic": ("mwae", {"match": "wasserstein", "share": "trunk"}),
     "mvtcae behind a shared trunk": ("mvtcae", {"share": "trunk", "balance": "per_dimension"}),
+    "telbo with weights of its own": ("telbo", {"own_balance": "nats", "fusion": "concat"}),
 }
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
 from isthmus.batch import Values
 from isthmus.networks.tokens import FeatureTokens
+from isthmus.networks.twin import Twin
 
 if TYPE_CHECKING:
     from isthmus.kinds.base import Kind
@@ -47,6 +48,10 @@ class Modality:
         """A network from normalised values to tokens `Masked (n, T, F)`."""
         made = None if self.tokens is None else self.tokens()
         return FeatureTokens(self.encoder()) if made is None else made
+
+    def twin(self) -> Modality:
+        """The same with two encoders side by side, `networks.twin.Twin`, each with weights of its own."""
+        return replace(self, encoder=lambda: Twin(self.encoder(), self.encoder()))
 
     @classmethod
     def from_kind(

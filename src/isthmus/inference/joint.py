@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from isthmus.fusions import Experts, FeatureFusion, Fusion
 from isthmus.inference.experts import ExpertEvidence, ExpertInference
 from isthmus.inference.fused import fused_normal
+from isthmus.networks.twin import halves
 from isthmus.posteriors import Mixture
 
 
@@ -51,13 +52,25 @@ class JointInference(ExpertInference):
         latent_dim: Dimensions of the code.
         fusion: Joins the experts.
         joint: Joins the features.
+        twins: The features are those of twin encoders: of the first of each for the joint network, of the second for
+            the experts, so that either can be trained while the other stays as it is.
     """
 
-    def __init__(self, widths: Mapping[str, int], latent_dim: int, fusion: Fusion, joint: type[FeatureFusion]):
+    def __init__(
+        self,
+        widths: Mapping[str, int],
+        latent_dim: int,
+        fusion: Fusion,
+        joint: type[FeatureFusion],
+        twins: bool = False,
+    ):
+        self.twins = twins
+        widths = {name: width // 2 for name, width in widths.items()} if twins else dict(widths)
         super().__init__(widths, latent_dim, fusion)
-        self.joint = joint(dict(widths), max(widths.values()))
+        self.joint = joint(widths, max(widths.values()))
         self.joint_head = nn.Linear(self.joint.width, 2 * latent_dim)
 
     def forward(self, features: dict[str, Tensor], present: Tensor) -> JointEvidence:
-        experts = self._experts(self.heads, features, present)
-        return JointEvidence(experts, self.fusion, fused_normal(self.joint, self.joint_head, features, present))
+        of_joint, of_experts = halves(features) if self.twins else (features, features)
+        experts = self._experts(self.heads, of_experts, present)
+        return JointEvidence(experts, self.fusion, fused_normal(self.joint, self.joint_head, of_joint, present))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from isthmus.fusions import Attention, Concatenation, FeatureFusion, Mean
 from isthmus.modality import Modality
 from isthmus.model import MultimodalAutoencoder
+from isthmus.networks.named import weights_name
 from isthmus.objectives import Objective
 from isthmus.suggest import nearest
 
@@ -121,6 +122,26 @@ def check_modality(option: str, name: str, modalities: Mapping[str, Modality]) -
         raise ValueError(
             f"{option}='{name}' is no modality. Expected {', '.join(modalities)}, or none.{nearest(name, modalities)}"
         )
+
+
+def check_share(option: str, share: float) -> None:
+    """Look at an option that divides the epochs between phases, all of which need some.
+
+    Raises:
+        ValueError: It leaves none to one of them.
+    """
+    if not 0 < share < 1:
+        raise ValueError(f"{option}={share} leaves a phase without epochs. Expected 0 < {option} < 1.")
+
+
+def encoder_parts(modalities: Iterable[str], part: str) -> tuple[str, ...]:
+    """Prefixes of one half, "joint" or "own", of every modality's twin encoders."""
+    return tuple(f"encoders.{weights_name(name)}.{part}" for name in modalities)
+
+
+def joint_parts(modalities: Iterable[str]) -> tuple[str, ...]:
+    """Prefixes of decoders and joint network of a model of twin encoders: what is frozen while experts learn alone."""
+    return ("decoders", "likelihoods", "inference.joint", "inference.joint_head", *encoder_parts(modalities, "joint"))
 
 
 Preset = Callable[..., Method]

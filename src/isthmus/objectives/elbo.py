@@ -127,7 +127,7 @@ class JointELBO(Objective):
     of the two networks.
 
     Args:
-        alpha: Weight of the divergences from the experts.
+        alpha: Weight of the divergences from the experts; with 0 they are no part of it.
         beta: Weight of the divergence from the prior.
         warmup: Share of training over which both grow from zero.
     """
@@ -141,10 +141,13 @@ class JointELBO(Objective):
         assert isinstance(evidence, JointEvidence)
         terms, plain, weighted = reconstruction_terms(model, evidence.joint.rsample(1, step.noise), batch)
         to_prior = evidence.joint.kl(model.prior)
-        to_experts = divergence_to_experts(evidence.joint, evidence).sum(dim=0)
+        terms = {**terms, "divergence": to_prior}
+        divergence = self.beta * to_prior
+        if self.alpha:
+            terms["divergence/experts"] = divergence_to_experts(evidence.joint, evidence).sum(dim=0)
+            divergence = divergence + self.alpha * terms["divergence/experts"]
         return Terms(
-            {**terms, "divergence": to_prior, "divergence/experts": to_experts},
-            item_loss=warm(1.0, self.warmup, step.fraction) * (self.beta * to_prior + self.alpha * to_experts)
-            - weighted,
+            terms,
+            item_loss=warm(1.0, self.warmup, step.fraction) * divergence - weighted,
             bound=plain - to_prior,
         )

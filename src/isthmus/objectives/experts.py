@@ -5,6 +5,7 @@ Shapes: `M` modalities, `B` items, `D` latent dimensions.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -151,11 +152,7 @@ class SoftSharing(Objective):
         assert isinstance(evidence, ExpertEvidence)
         experts, present = evidence.experts, evidence.present
         z = own_codes(evidence, step.noise)
-        own = {
-            name: model.log_likelihood(name, z[None, m : m + 1], present[m : m + 1], batch)[0, 0]
-            for m, name in enumerate(model.modalities)
-            if name in batch
-        }
+        own = own_likelihoods(model, z, batch)
         _, weighted = weigh(model, own)
         to_prior = torch.where(present, model.prior.kl_from("normal", experts.loc, experts.log_scale), 0.0)
         if self.pairs:
@@ -173,12 +170,56 @@ class SoftSharing(Objective):
         )
 
 
+@dataclass(frozen=True)
+class OwnELBO(Objective):
+    r"""The bound of each modality by itself, from its own expert.
+
+    .. math:: \sum_m E_{q(z|x_m)} \lambda_m \log p(x_m | z) - \beta\, KL(q(z|x_m) \| p(z))
+
+    The terms of single modalities in the triple ELBO (Vedantam et al. 2018, "Generative models of visually grounded
+    imagination", ICLR, arXiv:1705.10762), for any number of them.
+
+    Args:
+        beta: Weight of the divergences.
+        warmup: Share of training over which beta grows from zero.
+        weights: Of the reconstructions, by modality; None takes the model's.
+    """
+
+    beta: float = 1.0
+    warmup: float = 0.0
+    weights: Mapping[str, float] | None = None
+
+    def __call__(self, model: MultimodalAutoencoder, batch: Batch, step: Step) -> Terms:
+        evidence = step.evidence(model, batch)
+        assert isinstance(evidence, ExpertEvidence)
+        experts = evidence.experts
+        own = own_likelihoods(model, own_codes(evidence, step.noise), batch)
+        weights = model.weights if self.weights is None else self.weights
+        weighted = torch.stack([weights[name] * score for name, score in own.items()]).sum(dim=0)
+        to_prior = model.prior.kl_from("normal", experts.loc, experts.log_scale)
+        divergence = torch.where(evidence.present, to_prior, 0.0).sum(dim=0)
+        return Terms(
+            {**{f"reconstruction/{name}": score for name, score in own.items()}, "divergence": divergence},
+            item_loss=warm(self.beta, self.warmup, step.fraction) * divergence - weighted,
+        )
+
+
 def own_codes(evidence: ExpertEvidence | NexusEvidence, noise: Noise) -> Tensor:
     """One draw from every expert, `(M, B, D)`."""
     experts = evidence.experts
     num_modalities, num_items, latent_dim = experts.loc.shape
     drawn = noise.normal("own", num_items, num_modalities, latent_dim, like=experts.loc).movedim(1, 0)
     return experts.loc + experts.log_scale.exp() * drawn
+
+
+def own_likelihoods(model: MultimodalAutoencoder, z: Tensor, batch: Batch) -> dict[str, Tensor]:
+    """`log p(x_m | z_m)`, `(B,)`, of every modality in the batch from its own code, of `z (M, B, D)`."""
+    everywhere = torch.ones_like(z[:1, :, 0], dtype=torch.bool)
+    return {
+        name: model.log_likelihood(name, z[None, m : m + 1], everywhere, batch)[0, 0]
+        for m, name in enumerate(model.modalities)
+        if name in batch
+    }
 
 
 def divergence_to_experts(posterior: Mixture, evidence: ExpertEvidence) -> Tensor:
