@@ -73,6 +73,8 @@ def evaluate_run(
 
 def summary(scores: Mapping[str, Any]) -> str:
     """The scores as tables, each beside its best floor."""
+    from isthmus.evaluation import retrieval
+
     parts = []
     routes = [
         (_route(entry), entry["n"], entry["error"], *_best(entry["floors"], lowest=True), entry["metric"])
@@ -85,6 +87,7 @@ def summary(scores: Mapping[str, Any]) -> str:
         for entry in scores["retrieval"]
     ]  # fmt: skip
     parts.append(_part("Finding the partner of an item (higher is better)", "route n R@1 R@10 chance floor by", pairs))
+    parts += retrieval.remarks(scores["retrieval"])
     probes = [
         (" + ".join(entry["source"]), entry["n"], entry["accuracy"], *_best(entry["floors"]), entry["supervised"])
         for entry in scores["probe"]

@@ -5,13 +5,17 @@ Shapes: `n` items, `D` dimensions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from isthmus.evaluation.floors import CCA, Ridge
 
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)
+NEARLY_ALL = 0.9
+MAX_NAMED = 6
 
 
 def cosine(query: np.ndarray, candidates: np.ndarray) -> np.ndarray:
@@ -85,3 +89,56 @@ def floor_embeddings(
     """Comparable vectors of queries and candidates by floor: canonical variates, and ridge regression of `y` on `x`."""
     cca, ridge = fit_cca(x, y, num_components), Ridge.fit(x, y)
     return {"cca": (cca.x(query), cca.y(candidates)), "ridge": (ridge(query), candidates)}
+
+
+# --- in words ---------------------------------------------------------------------------------------------------------
+
+
+def at_chance(scores: Mapping[str, Any], n: int) -> bool:
+    """Whether `r1` and `r10` among `n` items are no more than two standard errors above what blind guesses give."""
+    chances = {"r1": 1 / n, "r10": min(10, n) / n}
+    return all(scores[name] <= p + 2 * math.sqrt(p * (1 - p) / n) for name, p in chances.items())
+
+
+def remarks(entries: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What recall by route says of the modalities, in sentences; none where there is nothing to say.
+
+    Two things a table of numbers does not say by itself: that a route is no better than chance, and that it finds
+    nearly every item although linear regression and CCA, where both were measured, find none, which a leak would
+    explain.
+
+    Args:
+        entries: As in `retrieval` of what `evaluate` returns: `source`, `target`, `n`, `r1`, `r10` and `floors`.
+    """
+    blind = [entry for entry in entries if at_chance(entry, entry["n"])]
+    too_good = [
+        entry
+        for entry in entries
+        if entry["r1"] >= NEARLY_ALL
+        and entry["floors"]
+        and not at_chance(entry, entry["n"])
+        and all(at_chance(floor, entry["n"]) for floor in entry["floors"].values())
+    ]
+    sentences = []
+    if blind:
+        sentences.append(
+            f"No better than chance: {_routes(blind)}. Here one tells nothing of the other that this model learnt, as "
+            "far as so many items can show. Where two modalities have little in common but the item, that is as it "
+            "should be: a high score there would mean a leak, something that names the item in both."
+        )
+    if too_good:
+        sentences.append(
+            f"Look for a leak: {_routes(too_good)}. Nearly every item is found, and linear floors find none. Either "
+            "what the two share is far from linear, or something names the item in both."
+        )
+    return sentences
+
+
+def _routes(entries: Sequence[Mapping[str, Any]]) -> str:
+    named = [
+        f"{entry['source']} -> {entry['target']} ({100 * entry['r10']:.1f}% among the first 10; "
+        f"chance {100 * min(10, entry['n']) / entry['n']:.1f}%)"
+        for entry in entries[:MAX_NAMED]
+    ]
+    more = len(entries) - len(named)
+    return "; ".join([*named, f"and {more} more {'route' if more == 1 else 'routes'}"] if more else named)

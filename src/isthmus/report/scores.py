@@ -5,6 +5,7 @@ Nothing is computed here: the numbers are those of `evaluation.json`.
 
 from __future__ import annotations
 
+from isthmus.evaluation import retrieval
 from isthmus.report.score_table import Entry, Floors, Form, ScoreTable, make_table, names_of
 from isthmus.report.wording import count, listed, percent
 
@@ -79,7 +80,7 @@ def _retrieval(evaluation: Entry, label: str) -> list[ScoreTable]:
             "Finding an item",
             "Given an item in one modality, all unseen items are ranked by how near their codes in the other modality "
             "are. The score is how often the very same item is among the first ten. Items that differ in nothing the "
-            "two modalities share cannot be told apart, by anybody.",
+            f"two modalities share cannot be told apart, by anybody. {' '.join(retrieval.remarks(entries))}".rstrip(),
             Form("r10", "in the first 10", True, True, [("r1", "first", True)], of_item),
             entries,
         ),
