@@ -4,8 +4,10 @@
 
 Trains on the 1,264 training characters by the command line, translates the 220 test characters along all 20 routes to
 files, and prints retrieval between picture and pen line beside CCA, ridge regression from 64 resampled pen points to
-16x16 pixels (both fitted on the training characters), and the drawn pen line, which geometry alone solves; and the
-correlation of the stroke count translated from the picture with the true one, beside ridge regression on pixels.
+16x16 pixels (both fitted on the training characters), and the drawn pen line, which geometry alone solves; the
+correlation of the stroke count translated from the picture with the true one, beside ridge regression on pixels; and
+retrieval between picture and sound beside chance. A picture hardly tells how its character is spoken, so that there
+chance is right, and a high score would be a leak: it is said in words which of the two it is.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from isthmus.evaluation.floors import Ridge
-from isthmus.evaluation.retrieval import fit_cca, recall
+from isthmus.evaluation.retrieval import at_chance, fit_cca, recall, remarks
 
 MODALITIES = ("image", "audio", "pen", "definition_en", "table")
 
@@ -86,13 +88,25 @@ def draw(pen: np.ndarray) -> Image.Image:
     return canvas.filter(ImageFilter.GaussianBlur(3))
 
 
-def both_ways(image: np.ndarray, pen: np.ndarray) -> dict[str, float]:
-    """R@1 and R@10 in percent, picture to pen line and back, of vectors that may be compared."""
-    centred = image - image.mean(axis=0), pen - pen.mean(axis=0)
+def both_ways(image: np.ndarray, other: np.ndarray, name: str = "pen") -> dict[str, float]:
+    """R@1 and R@10 in percent, picture to another modality and back, of vectors that may be compared."""
+    centred = image - image.mean(axis=0), other - other.mean(axis=0)
     found: dict[str, float] = {}
-    for name, (query, candidates) in {"image->pen": centred, "pen->image": centred[::-1]}.items():
-        found |= {f"{name} R@{k}": 100 * share for k, share in recall(query, candidates, (1, 10)).items()}
+    for route, (query, candidates) in {f"image->{name}": centred, f"{name}->image": centred[::-1]}.items():
+        found |= {f"{route} R@{k}": 100 * share for k, share in recall(query, candidates, (1, 10)).items()}
     return found
+
+
+def said_of_sound(found: dict[str, float], count: int) -> list[str]:
+    """What retrieval between picture and sound means, in words."""
+    entries = []
+    for source, target in (("image", "audio"), ("audio", "image")):
+        shares = {f"r{k}": found[f"{source}->{target} R@{k}"] / 100 for k in (1, 10)}
+        entries.append({"source": source, "target": target, "n": count, "floors": {}, **shares})
+    better = [entry for entry in entries if not at_chance(entry, count)]
+    routes = " and ".join(f"{entry['source']} -> {entry['target']}" for entry in better)
+    warning = f"Better than chance: {routes}. Shared phonetic parts may tell a little; much would be a leak."
+    return [*remarks(entries), *([warning] if better else [])]
 
 
 def floors(train: dict[str, np.ndarray], test: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
@@ -132,6 +146,12 @@ def main() -> None:
         return
     for name, figures in result.items():
         print(f"{name:<16}" + "  ".join(f"{key} {value:.2f}" for key, value in figures.items()))
+    print("\n".join(said_of_sound(result["sound isthmus"], count_rows(test_table))))
+
+
+def count_rows(table: Path) -> int:
+    with table.open(encoding="utf-8", newline="") as file:
+        return sum(1 for _ in csv.DictReader(file))
 
 
 def score(run: Path, train_table: Path, test_table: Path) -> dict[str, Any]:
@@ -140,10 +160,12 @@ def score(run: Path, train_table: Path, test_table: Path) -> dict[str, Any]:
     train, test = read_part(train_table), read_part(test_table)
     model = library.load(run)
     table = library.read_table(test_table)
-    codes = {name: model.transform(table.with_columns(_blank(table, name))) for name in ("image", "pen")}
+    codes = {name: model.transform(table.with_columns(_blank(table, name))) for name in ("image", "pen", "audio")}
     strokes = np.array(model.translate(table, ["image"], "n_strokes"), dtype=float)
     return {
         "isthmus": both_ways(codes["image"], codes["pen"]),
+        "sound isthmus": both_ways(codes["image"], codes["audio"], "audio"),
+        "sound chance": {f"R@{k}": 100 * k / len(strokes) for k in (1, 10)},
         "strokes isthmus": {"r": float(np.corrcoef(strokes, test["strokes"])[0, 1])},
         "files": {"translations": float(len(list((run / "translations").glob("*/items.csv"))))},
         **floors(train, test),
