@@ -35,6 +35,9 @@ NUM_LOOKED_AT = 1000
 NUM_FOR_SCALE = 200
 # Grey pictures saved as colour JPEG come back with channels that differ by rounding.
 GREY_TOLERANCE = 3
+# A margin is what differs from its corners by no more than this share of the picture's range: soft edges of a drawing
+# and the noise of a JPEG.
+MARGIN_TOLERANCE = 1 / 16
 # An even spread of rounding errors over one step of 1/255 has this standard deviation: uint8 knows no pixel better, and
 # a Normal narrower than it would gain likelihood from the rounding alone.
 QUANTISATION = 1 / 255 / 12**0.5
@@ -62,6 +65,9 @@ class ImageKind(Kind):
             colour of its border; `"crop"` fills the frame from the centre; `"stretch"` distorts.
         distribution: Of a pixel: `"normal"`, `"laplace"` or `"bernoulli"`.
         scale: `"learned"`, or a number: the fixed scale of a normal or laplace pixel, where 1 is black to white.
+        trim: Zoom in on what a picture shows: margins that are transparent, or all of the colour of its four corners,
+            are cut away, the same share of height and width. Two styles of drawing then have one scale; leave it where
+            size or place in the frame tell something.
         max_pixels: Larger pictures are refused by their header, before they are decoded.
         jitter: In training, encoders see each picture shifted by up to this share of its sides, and reconstruct it
             where it was: a picture a few pixels off is the same picture. 0 where the place itself is what matters.
@@ -71,7 +77,7 @@ class ImageKind(Kind):
     """
 
     name = "image"
-    setting_names = ("size", "mode", "framing", "distribution", "scale", "max_pixels", "jitter")
+    setting_names = ("size", "mode", "framing", "distribution", "scale", "trim", "max_pixels", "jitter")
     state_names = ("size_", "mode_", "bits_", "spread_")
 
     size_: list[int]
@@ -87,6 +93,7 @@ class ImageKind(Kind):
         framing: str = "pad",
         distribution: str = "normal",
         scale: str | float = "learned",
+        trim: bool = False,
         max_pixels: int = 64_000_000,
         jitter: float = 0.05,
     ):
@@ -97,6 +104,8 @@ class ImageKind(Kind):
             raise ValueError(f"Image setting size={size!r} is no size. Expected (height, width), or one whole number.")
         if scale != "learned" and not (isinstance(scale, int | float) and scale > 0):
             raise ValueError(f'Image setting scale={scale!r} is unknown. Expected "learned" or a positive number.')
+        if not isinstance(trim, bool):
+            raise ValueError(f"Image setting trim={trim!r} is unknown. Expected true or false.")
         if not 0 <= jitter < 1:
             raise ValueError(f"Image setting jitter={jitter!r} is no share of a side. Expected 0 to below 1.")
         self.size = size
@@ -104,6 +113,7 @@ class ImageKind(Kind):
         self.framing = framing
         self.distribution = distribution
         self.scale = scale
+        self.trim = trim
         self.max_pixels = max_pixels
         self.jitter = jitter
 
@@ -212,8 +222,14 @@ class ImageKind(Kind):
     def _load(self, cell: Any) -> tuple[np.ndarray, tuple[int, int]]:
         """Pixels `(H, W, C)`, uint8, or uint16 where a deep picture is still to be scaled; and the size in full.
 
-        A JPEG is decoded at a fraction of its size where that is enough, so the pixels may be fewer than the size says.
+        A JPEG is decoded at a fraction of its size where that is enough, and margins may be trimmed, so the pixels may
+        be fewer than the size says.
         """
+        pixels, size = self._read(cell)
+        return (_trimmed(pixels) if self.trim else pixels), size
+
+    def _read(self, cell: Any) -> tuple[np.ndarray, tuple[int, int]]:
+        """As `_load`, with its margins."""
         if not isinstance(cell, Image.Image) and (isinstance(cell, list | tuple) or hasattr(cell, "__array__")):
             pixels = _from_array(cell)
             self._check_size(pixels.shape[1], pixels.shape[0])
@@ -324,6 +340,31 @@ def _from_array(cell: Any) -> np.ndarray:
         expected = "whole numbers from 0 to 65535" if whole else "floats from 0 to 1"
         raise CellError(f"pixels run from {lowest:g} to {highest:g}; expected {expected}")
     return array.astype(np.uint16) if whole else np.rint(np.clip(array, 0, 1) * 255).astype(np.uint8)
+
+
+def _trimmed(pixels: np.ndarray) -> np.ndarray:
+    """What a picture `(H, W, C)` shows, centred, as near as its aspect ratio allows; all of it where nothing shows."""
+    height, width, channels = pixels.shape
+    tolerance = MARGIN_TOLERANCE * (int(pixels.max()) - int(pixels.min()))
+    if channels == 4 and not _is_opaque(pixels[:, :, 3]):
+        margin = np.zeros(4, pixels.dtype)
+        shows = pixels[:, :, 3] > tolerance
+    else:
+        corners = pixels[[0, 0, -1, -1], [0, -1, 0, -1]].astype(int)
+        margin = np.median(corners, axis=0).astype(pixels.dtype)
+        if abs(corners - margin).max() > tolerance:
+            return pixels
+        shows = (abs(pixels.astype(int) - margin) > tolerance).any(axis=2)
+    rows, columns = np.flatnonzero(shows.any(axis=1)), np.flatnonzero(shows.any(axis=0))
+    if not len(rows):
+        return pixels
+    seen = pixels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    nearness = max(seen.shape[0] / height, seen.shape[1] / width)
+    framed = np.empty((round(height * nearness), round(width * nearness), channels), pixels.dtype)
+    framed[:] = margin
+    top, left = (framed.shape[0] - seen.shape[0]) // 2, (framed.shape[1] - seen.shape[1]) // 2
+    framed[top : top + seen.shape[0], left : left + seen.shape[1]] = seen
+    return framed
 
 
 def _target_size(sizes: list[tuple[int, int]]) -> list[int]:
