@@ -175,7 +175,9 @@ def test_errors_name_the_nearest_right_name():
         model.encode(strange)
     with pytest.raises(ValueError, match=r"A model needs at least one modality"):
         MultimodalAutoencoder({}, latent_dim=4, fusion=ProductOfExperts())
-    with pytest.raises(ValueError, match=r"share='trunc' is unknown. Expected None or 'trunk'. Did you mean 'trunk'"):
+    with pytest.raises(
+        ValueError, match=r"share='trunc' is unknown. Expected None, 'trunk' or 'encoders'. Did you mean 'trunk'"
+    ):
         _model(share="trunc")
 
 

@@ -28,6 +28,7 @@ from isthmus.priors import LocationScale, Prior, StandardNormal
 from isthmus.samplers import CodeDensity
 from isthmus.suggest import nearest
 
+SHARES = ("trunk", "encoders")
 # The power of (mean dimensions / own dimensions) that weighs a modality's reconstruction.
 BALANCES = {"nats": 0.0, "predictable": 0.5, "per_root_dimension": 0.5, "per_dimension": 1.0}
 # balance="predictable": the weight by root of dimensions is taken in full where the others tell a tenth of a modality
@@ -54,6 +55,21 @@ class SharedTrunk(nn.Module):
         return adapted + cast(Tensor, self.layers(adapted))
 
 
+def lenders(modalities: Mapping[str, Modality], encoders: Named) -> dict[str, str]:
+    """By name of each picture, whose encoder it may use: of pictures `(n, C, H, W)` of one shape, the first by name.
+
+    Pictures alone: a place in them means the same in each, a column, a token or a dimension of a vector does not.
+    Encoders must be built alike too, or one of the user's own would be lost.
+    """
+    first: dict[tuple[object, ...], str] = {}
+    found = {}
+    for name in sorted(modalities):
+        example = modalities[name].example
+        if isinstance(example, Tensor) and example.dim() == 4:
+            found[name] = first.setdefault((example.shape[1:], repr(encoders[name])), name)
+    return found
+
+
 class MultimodalAutoencoder(nn.Module):
     """Encoders, an inference over their features, a prior, and decoders with their likelihoods.
 
@@ -66,7 +82,9 @@ class MultimodalAutoencoder(nn.Module):
             the widths of the encoders by name and the dimensions of the code.
         prior: Density of codes; the standard Normal by default.
         family: Of the experts, "normal" or "laplace".
-        share: "trunk" sends every modality's features through common layers; None keeps encoders apart.
+        share: "trunk" sends every modality's features through common layers; "encoders" gives one encoder to
+            pictures of one shape, as of one thing drawn in two styles, and one layer from its features to codes: it
+            learns from both; None keeps encoders apart.
         balance: What a nat of each modality's reconstruction weighs in the loss: "nats" counts all alike,
             "per_dimension" divides by a modality's dimensions (and multiplies by the mean number, so that the sum
             keeps its size), "per_root_dimension" by their root; "predictable" does so too, and counts modalities less
@@ -96,13 +114,17 @@ class MultimodalAutoencoder(nn.Module):
         super().__init__()
         if not modalities:
             raise ValueError("A model needs at least one modality.")
-        if share not in (None, "trunk"):
-            raise ValueError(f"share='{share}' is unknown. Expected None or 'trunk'.{nearest(str(share), ['trunk'])}")
+        if share not in (None, *SHARES):
+            known = " or ".join(map(repr, SHARES))
+            raise ValueError(f"share='{share}' is unknown. Expected None, {known}.{nearest(str(share), SHARES)}")
         self.pooled, self.max_decode_rows = pooled, max_decode_rows
         self.modalities = tuple(modalities)
         self.shared_dim, self.private_dim = latent_dim, private_dim
         self.latent_dim = latent_dim + private_dim * len(modalities)
         self.encoders = Named({name: modality.encoder() for name, modality in modalities.items()})
+        lent = lenders(modalities, self.encoders) if share == "encoders" else {}
+        for name, lender in lent.items():
+            self.encoders.lend(lender, to=name)
         self.decoders = Named(
             {name: modality.decoder(latent_dim + private_dim) for name, modality in modalities.items()}
         )
@@ -128,6 +150,8 @@ class MultimodalAutoencoder(nn.Module):
             self.inference = PointInference(fusion(widths, max(widths.values())), latent_dim)
         else:
             self.inference = cast(Callable[..., Inference], fusion)(widths, latent_dim)
+        for name, lender in lent.items():
+            self.inference.lend(lender, to=name)
 
     def _dry_run(self, name: str, modality: Modality) -> int:
         """Try the networks on the example; the number of features."""

@@ -58,6 +58,9 @@ class Inference(nn.Module, ABC):
     def forward(self, features: dict[str, Any], present: Tensor) -> Evidence:
         """Evidence from features `(n, F)` of the rows that are there, or tokens, and `present`, bool `(M, B)`."""
 
+    def lend(self, name: str, to: str) -> None:
+        """Let features of `to`, which uses the encoder of `name`, go the same way to codes; an inference may not."""
+
     def prepare(self, codes: Mapping[str, Tensor]) -> None:
         """Told the codes `(n, D)` of each modality in the training items before a phase that trains on codes."""
 

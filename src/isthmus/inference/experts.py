@@ -53,6 +53,9 @@ class ExpertInference(Inference):
     def forward(self, features: dict[str, Tensor], present: Tensor) -> ExpertEvidence:
         return ExpertEvidence(self._experts(self.heads, features, present), self.fusion)
 
+    def lend(self, name: str, to: str) -> None:
+        self.heads.lend(name, to)
+
     def _experts(self, heads: Named, features: dict[str, Tensor], present: Tensor) -> Experts:
         # An absent expert is the standard Normal with weight zero: finite everywhere, so gradients are too.
         loc, log_scale = normal_of(spread(heads, features, present))

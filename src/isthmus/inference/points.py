@@ -44,5 +44,8 @@ class PointInference(Inference):
     def forward(self, features: dict[str, Tensor], present: Tensor) -> PointEvidence:
         return PointEvidence(features, present, self)
 
+    def lend(self, name: str, to: str) -> None:
+        self.fusion.project.lend(name, to)
+
     def finish(self, codes: Tensor) -> None:
         self.mean_code.copy_(codes.mean(dim=0))

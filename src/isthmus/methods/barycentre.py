@@ -42,7 +42,7 @@ def barycentre(
         mixture: Of the barycentres of all subsets, one drawn per item and step.
         beta: Weight of the divergences.
         warmup: Share of training over which beta grows from zero.
-        share: "trunk" for common encoder layers.
+        share: "trunk" for common encoder layers, "encoders" for one encoder of all pictures of one shape.
         balance: Weights of the modalities' reconstructions.
     """
     fusion = Barycentre(list(modalities), mixture)

@@ -51,7 +51,7 @@ def cmvae(
         stratified: Draw from every expert in each step; False draws one per item, M times cheaper.
         beta: Weight of the densities against the reconstructions.
         family: Of experts and prior, "laplace" or "normal".
-        share: "trunk" for common encoder layers.
+        share: "trunk" for common encoder layers, "encoders" for one encoder of all pictures of one shape.
         balance: Weights of the modalities' reconstructions.
     """
     own = latent_dim if private_dim is None else private_dim

@@ -51,7 +51,7 @@ def cvae(
         beta: Weight of the divergence.
         warmup: Share of training over which beta grows from zero.
         fusion: "concat", "mean" or "attention", how the network sees the encoders' features.
-        share: "trunk" for common encoder layers.
+        share: "trunk" for common encoder layers, "encoders" for one encoder of all pictures of one shape.
         balance: Weights of the modalities' reconstructions.
 
     Raises:

@@ -49,7 +49,7 @@ def dmvae(
         private_dim: Dimensions of each private code. Few: they can carry everything, and then nothing is shared.
         beta: Weight of the divergences.
         warmup: Share of training over which beta grows from zero.
-        share: "trunk" for common encoder layers.
+        share: "trunk" for common encoder layers, "encoders" for one encoder of all pictures of one shape.
         balance: Weights of the modalities' reconstructions.
     """
     model = MultimodalAutoencoder(

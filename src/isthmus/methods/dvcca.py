@@ -51,7 +51,7 @@ def dvcca(
             VCCA, encoders of the others learn only from items that lack the reference.
         beta: Weight of the divergence.
         warmup: Share of training over which beta grows from zero.
-        share: "trunk" for common encoder layers.
+        share: "trunk" for common encoder layers, "encoders" for one encoder of all pictures of one shape.
         balance: Weights of the modalities' reconstructions.
 
     Raises:

@@ -55,7 +55,7 @@ def dvcca_private(
             VCCA, the others' shared codes learn only from items that lack the reference.
         beta: Weight of the divergences.
         warmup: Share of training over which beta grows from zero.
-        share: "trunk" for common encoder layers.
+        share: "trunk" for common encoder layers, "encoders" for one encoder of all pictures of one shape.
         balance: Weights of the modalities' reconstructions.
 
     Raises:

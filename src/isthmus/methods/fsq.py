@@ -47,7 +47,7 @@ def fsq(
         levels: Numbers of levels, over the dimensions in turn; as many dimensions as are given make one word.
         fusion: "concat", "mean" or "attention", how encoders' features are joined.
         dropout: Also reconstruct all from a random part, so that the code can be had from any.
-        share: "trunk" for common encoder layers.
+        share: "trunk" for common encoder layers, "encoders" for one encoder of all pictures of one shape.
         balance: Weights of the modalities' reconstructions.
 
     Raises:

@@ -41,7 +41,7 @@ def fused(
         fusion: "concat", "mean" or "attention", how encoders' features are joined.
         dropout: Also reconstruct all from a random part, so that the code can be had from any.
         pretrain: Share of the epochs in which each modality first learns to reconstruct itself alone.
-        share: "trunk" for common encoder layers.
+        share: "trunk" for common encoder layers, "encoders" for one encoder of all pictures of one shape.
         balance: Weights of the modalities' reconstructions.
 
     Raises:

@@ -41,7 +41,7 @@ def gpoe(
         beta: Weight of the divergences.
         warmup: Share of training over which beta grows from zero.
         random_subsets: Random subsets per item and step.
-        share: "trunk" for common encoder layers.
+        share: "trunk" for common encoder layers, "encoders" for one encoder of all pictures of one shape.
         balance: Weights of the modalities' reconstructions.
     """
     fusion = WeightedProduct(list(modalities), latent_dim)

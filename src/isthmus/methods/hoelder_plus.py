@@ -45,7 +45,7 @@ def hoelder_plus(
         num_draws: `K` importance draws per component.
         stratified: Draw from every component of the pool, `M (M + 1) / 2`, in each step; False draws one per item.
         beta: Weight of the densities against the reconstructions.
-        share: "trunk" for common encoder layers.
+        share: "trunk" for common encoder layers, "encoders" for one encoder of all pictures of one shape.
         balance: Weights of the modalities' reconstructions.
     """
     own = latent_dim if private_dim is None else private_dim

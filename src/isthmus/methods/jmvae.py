@@ -49,7 +49,7 @@ def jmvae(
         beta: Weight of the divergence from the prior.
         warmup: Share of training over which both grow from zero.
         fusion: "concat", "mean" or "attention", how the joint network sees the encoders' features.
-        share: "trunk" for common encoder layers.
+        share: "trunk" for common encoder layers, "encoders" for one encoder of all pictures of one shape.
         balance: Weights of the modalities' reconstructions.
 
     Raises:

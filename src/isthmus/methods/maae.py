@@ -45,7 +45,7 @@ def maae(
         modalities: By name.
         latent_dim: Dimensions of the code.
         beta: Weight of the match. With the best critic it weighs nats of divergence from the prior.
-        share: "trunk" for common encoder layers.
+        share: "trunk" for common encoder layers, "encoders" for one encoder of all pictures of one shape.
         balance: Weights of the modalities' reconstructions.
     """
     inference = partial(AdversarialInference, critic=Critic(latent_dim))

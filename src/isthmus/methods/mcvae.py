@@ -39,7 +39,7 @@ def mcvae(
         latent_dim: Dimensions of the code.
         beta: Weight of the divergences.
         warmup: Share of training over which beta grows from zero.
-        share: "trunk" for common encoder layers.
+        share: "trunk" for common encoder layers, "encoders" for one encoder of all pictures of one shape.
         balance: Weights of the modalities' reconstructions.
     """
     model = MultimodalAutoencoder(

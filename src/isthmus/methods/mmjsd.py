@@ -44,7 +44,7 @@ def mmjsd(
         beta: Weight of the divergences.
         warmup: Share of training over which beta grows from zero.
         stratified: Draw from every expert in each step; False draws one per item, M times cheaper.
-        share: "trunk" for common encoder layers.
+        share: "trunk" for common encoder layers, "encoders" for one encoder of all pictures of one shape.
         balance: Weights of the modalities' reconstructions.
     """
     model = MultimodalAutoencoder(

@@ -52,7 +52,7 @@ def mmvae(
         beta: Weight of the densities against the reconstructions.
         family: Of experts and prior, "laplace" or "normal".
         learn_prior: Learn the scale of the prior.
-        share: "trunk" for common encoder layers.
+        share: "trunk" for common encoder layers, "encoders" for one encoder of all pictures of one shape.
         balance: Weights of the modalities' reconstructions.
     """
     model = MultimodalAutoencoder(

@@ -56,7 +56,7 @@ def mmvae_plus(
         beta: Weight of the densities against the reconstructions.
         family: Of experts and prior, "laplace" or "normal".
         learn_prior: Learn the scale of the prior.
-        share: "trunk" for common encoder layers.
+        share: "trunk" for common encoder layers, "encoders" for one encoder of all pictures of one shape.
         balance: Weights of the modalities' reconstructions.
     """
     own = latent_dim if private_dim is None else private_dim

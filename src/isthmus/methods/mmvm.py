@@ -43,7 +43,7 @@ def mmvm(
         anneal: Share of training over which the mixture takes over from N(0, I), which it starts from.
         pairs: Bound the divergence from the mixture by the mean of those from each expert, as the authors' code does;
             False estimates it by one draw.
-        share: "trunk" for common encoder layers.
+        share: "trunk" for common encoder layers, "encoders" for one encoder of all pictures of one shape.
         balance: Weights of the modalities' reconstructions.
     """
     model = MultimodalAutoencoder(

@@ -52,7 +52,7 @@ def mvae(
         scheme: "subsampled" trains on the ELBOs of all that is observed, of each modality alone and of random subsets;
             "separate" leaves out the random ones, "joint" all but the first.
         random_subsets: Random subsets per item and step.
-        share: "trunk" for common encoder layers.
+        share: "trunk" for common encoder layers, "encoders" for one encoder of all pictures of one shape.
         balance: Weights of the modalities' reconstructions.
 
     Raises:

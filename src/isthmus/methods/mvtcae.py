@@ -51,7 +51,7 @@ def mvtcae(
         warmup: Share of training over which beta grows from zero.
         dropout: Probability that an item is reconstructed from the mean code of a random part of what it has; 0 as in
             the paper.
-        share: "trunk" for common encoder layers.
+        share: "trunk" for common encoder layers, "encoders" for one encoder of all pictures of one shape.
         balance: Weights of the modalities' reconstructions.
     """
     model = MultimodalAutoencoder(

@@ -53,7 +53,7 @@ def mwae(
         latent_dim: Dimensions of the code.
         match: "mmd", by maximum mean discrepancy, or "wasserstein", by a critic of bounded slope.
         weight: Of the match; None takes 10 for "mmd", as in the paper, and 1 for "wasserstein".
-        share: "trunk" for common encoder layers.
+        share: "trunk" for common encoder layers, "encoders" for one encoder of all pictures of one shape.
         balance: Weights of the modalities' reconstructions.
 
     Raises:

@@ -59,7 +59,7 @@ def nexus(
         beta: Weight of the divergences.
         warmup: Share of training over which beta grows from zero.
         dropout: Probability that only a random part of an item's messages is heard, in training.
-        share: "trunk" for common encoder layers.
+        share: "trunk" for common encoder layers, "encoders" for one encoder of all pictures of one shape.
         balance: Weights of the modalities' reconstructions.
     """
     own = latent_dim if own_dim is None else own_dim

@@ -59,7 +59,7 @@ def vq(
         decay: Of the running means, per step.
         fusion: "concat", "mean" or "attention", how encoders' features are joined.
         dropout: Also reconstruct all from a random part, so that the code can be had from any.
-        share: "trunk" for common encoder layers.
+        share: "trunk" for common encoder layers, "encoders" for one encoder of all pictures of one shape.
         balance: Weights of the modalities' reconstructions.
 
     Raises:

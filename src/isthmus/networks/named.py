@@ -23,6 +23,12 @@ class Named(nn.ModuleDict):
         self._keys[name] = weights_name(name)
         self.add_module(self._keys[name], module)
 
+    def lend(self, name: str, to: str) -> None:
+        """Let `to` use the module of `name` in place of its own, which is dropped. The weights are held once."""
+        if self._keys[to] != self._keys[name]:
+            del self._modules[self._keys[to]]
+            self._keys[to] = self._keys[name]
+
     def __getitem__(self, name: str) -> nn.Module:
         return super().__getitem__(self._keys[name])
 
