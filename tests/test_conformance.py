@@ -43,6 +43,7 @@ VARIANTS = {
     "vq of two groups": ("vq", {"num_groups": 2, "num_words": 32, "fusion": "mean", "dropout": False}),
     "fsq of even levels": ("fsq", {"levels": [6, 8], "fusion": "concat"}),
     "mwae against a critic": ("mwae", {"match": "wasserstein", "share": "trunk"}),
+    "mhvae of one level": ("mhvae", {"num_levels": 1}),
     "mvtcae behind a shared trunk": ("mvtcae", {"share": "trunk", "balance": "per_dimension"}),
     "telbo with weights of its own": ("telbo", {"own_balance": "nats", "fusion": "concat"}),
 }

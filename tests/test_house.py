@@ -25,7 +25,7 @@ SOURCE = ROOT / "src" / "isthmus"
 # A module imports from its own layer or from lower ones.
 LAYERS = (
     ("noise", "batch", "errors", "suggest"),
-    ("gaussians", "correlations", "contrasts", "discrepancies"),
+    ("gaussians", "correlations", "contrasts", "discrepancies", "ladders"),
     (
         "likelihoods",
         "likelihoods_series",

@@ -12,6 +12,15 @@ import torch
 from torch import Tensor
 
 LOG_2PI = math.log(2 * math.pi)
+# Log-variances that networks give stay within e^-12 .. e^12: products of precisions are then exact enough in float32,
+# and no expert can become infinitely certain on a batch that it happens to fit.
+MAX_LOG_SCALE = 6.0
+
+
+def normal_of(raw: Tensor) -> tuple[Tensor, Tensor]:
+    """Location and bounded log-scale `(..., D)` from what a network gave, `(..., 2 D)`."""
+    loc, log_scale = raw.chunk(2, dim=-1)
+    return loc, MAX_LOG_SCALE * torch.tanh(log_scale / MAX_LOG_SCALE)
 
 
 def normal_log_prob(z: Tensor, loc: Tensor, log_scale: Tensor) -> Tensor:

@@ -11,9 +11,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from isthmus import gaussians
+from isthmus import gaussians, ladders
 from isthmus.noise import Noise
-from isthmus.priors import Prior
+from isthmus.priors import LadderPrior, Prior
+
+NO_CLOSED_FORM = "The divergence of a ladder has no closed form. Draw codes and take Ladder.divergence(prior, z)."
 
 
 @dataclass(frozen=True)
@@ -158,6 +160,70 @@ def one_component(loc: Tensor, log_scale: Tensor, num_modalities: int) -> Mixtur
     """A Normal made of all `M` modalities, from location and log-scale `(1, B, D)`."""
     members = torch.ones(1, num_modalities, dtype=torch.bool, device=loc.device)
     return Mixture(loc, log_scale, torch.zeros_like(loc[..., 0]), members)
+
+
+@dataclass(frozen=True)
+class Ladder(Posterior):
+    r"""Levels of a code, each a diagonal Normal given those above it: `q(z) = prod_l q(z_l | z_{<l})`.
+
+    The whole code has the levels side by side, the top one first.
+
+    Args:
+        conditional: From the number of a level and the code above it `(..., B, A)` to its location and log-scale,
+            `(..., B, D_l)`.
+        sizes: `D_l` of each level.
+        start: `(B, 0)`, the code above the top level.
+    """
+
+    conditional: ladders.Conditional
+    sizes: tuple[int, ...]
+    start: Tensor
+
+    @property
+    def mean(self) -> Tensor:
+        """Of the top level, and of each level below given the means above it."""
+        return ladders.draw(self.conditional, self.sizes, self.start.new_zeros(len(self.start), sum(self.sizes)))
+
+    @property
+    def spread(self) -> Tensor:
+        """Of each level, given the means above it."""
+        levels = ladders.levels(self.conditional, self.sizes, self.mean)
+        return torch.cat([log_scale.exp() for _, log_scale in levels], dim=-1)
+
+    def rsample(self, num_draws: int, noise: Noise, name: str = "z", stratified: bool = False) -> Draws:
+        num_items = len(self.start)
+        drawn = noise.normal(name, num_items, num_draws, sum(self.sizes), like=self.start).movedim(0, 1)
+        z = ladders.draw(self.conditional, self.sizes, drawn)[:, None]
+        component = torch.zeros(num_draws, 1, num_items, dtype=torch.long, device=z.device)
+        return Draws(z, self.start.new_ones(1, num_items), component)
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        return ladders.log_prob(self.conditional, self.sizes, z)
+
+    def divergence(self, prior: LadderPrior, z: Tensor) -> Tensor:
+        """KL of each level from the prior's above draws `z (..., B, D)`, summed, `(..., B)`, in nats.
+
+        Its mean over draws is the divergence of the whole from the prior.
+        """
+        return ladders.divergence(self.conditional, prior.conditional, self.sizes, z)
+
+    def component_kl(self, prior: Prior) -> Tensor:
+        raise TypeError(NO_CLOSED_FORM)
+
+    def kl(self, prior: Prior) -> Tensor:
+        """There is none in closed form.
+
+        Raises:
+            TypeError: Always; `divergence` draws it.
+        """
+        raise TypeError(NO_CLOSED_FORM)
+
+    def detach(self) -> Ladder:
+        def conditional(level: int, above: Tensor) -> tuple[Tensor, Tensor]:
+            loc, log_scale = self.conditional(level, above)
+            return loc.detach(), log_scale.detach()
+
+        return replace(self, conditional=conditional)
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
 
-from isthmus import gaussians
+from isthmus import gaussians, ladders
 from isthmus.noise import Noise
+
+LADDER_WIDTH = 128
 
 
 class Prior(nn.Module, ABC):
@@ -181,3 +185,46 @@ class ClusterPrior(Prior):
             )
             self.active[mass.argmin()] = False
         self.active.copy_(kept)
+
+
+class LadderPrior(Prior):
+    r"""Levels of a code, the top one standard, each below a diagonal Normal that a network makes of those above it.
+
+    .. math:: p(z) = N(z_1; 0, 1) \prod_{l>1} N(z_l; \mu_l(z_{<l}), \sigma_l(z_{<l})^2)
+
+    At first N(0, I), as the last layers of the networks are zero. The whole code has the levels side by side.
+
+    Args:
+        sizes: Dimensions of each level, of the top one first.
+    """
+
+    like: Tensor
+
+    def __init__(self, sizes: Sequence[int]):
+        super().__init__()
+        self.sizes, self.latent_dim = tuple(sizes), sum(sizes)
+        self.networks = nn.ModuleList(
+            nn.Sequential(nn.Linear(above, LADDER_WIDTH), nn.SiLU(), nn.Linear(LADDER_WIDTH, 2 * size))
+            for above, size in zip(accumulate(self.sizes), self.sizes[1:], strict=False)
+        )
+        for network in self.networks:
+            for parameter in network[-1].parameters():  # type: ignore[index]
+                nn.init.zeros_(parameter)
+        # Says which device and precision draws are made for, also where there is one level and nothing to be learnt.
+        self.register_buffer("like", torch.zeros(0), persistent=False)
+
+    def conditional(self, level: int, above: Tensor) -> tuple[Tensor, Tensor]:
+        """Location and log-scale `(..., D_l)` of a level given the code above it, `(..., A)`."""
+        if not level:
+            zero = above.new_zeros(*above.shape[:-1], self.sizes[0])
+            return zero, zero
+        return gaussians.normal_of(self.networks[level - 1](above))
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        return ladders.log_prob(self.conditional, self.sizes, z)
+
+    def sample(self, rows: int, noise: Noise, name: str = "prior") -> Tensor:
+        return ladders.draw(self.conditional, self.sizes, noise.normal(name, rows, self.latent_dim, like=self.like))
+
+    def kl_from(self, family: str, loc: Tensor, log_scale: Tensor) -> Tensor:
+        raise ValueError("No closed form for the divergence from a ladder. Draw it, as mhvae does.")

@@ -126,11 +126,11 @@ def _arguments(docstring: str) -> dict[str, str]:
 
 def _capabilities(preset: Callable[..., Any]) -> Capabilities:
     """What a method says it can do: it has to be built to be asked, on a toy."""
-    from isthmus.testing.conformance import toy_modalities
+    from isthmus.testing.conformance import LATENT_DIM, toy_modalities
 
     for number in (2, 1, 3, 4):
         try:
-            capabilities: Capabilities = preset(toy_modalities(number), latent_dim=2).capabilities
+            capabilities: Capabilities = preset(toy_modalities(number), latent_dim=LATENT_DIM).capabilities
             return capabilities
         except ValueError:
             continue  # a method for another number of modalities

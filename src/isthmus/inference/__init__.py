@@ -5,6 +5,7 @@ from isthmus.inference.base import Evidence, Inference
 from isthmus.inference.experts import ExpertEvidence, ExpertInference
 from isthmus.inference.fused import FusedEvidence, FusedInference
 from isthmus.inference.joint import JointEvidence, JointInference
+from isthmus.inference.ladder import LadderEvidence, LadderInference
 from isthmus.inference.nexus import NexusEvidence, NexusInference
 from isthmus.inference.points import PointEvidence, PointInference
 from isthmus.inference.predicted import PredictedInference
@@ -23,6 +24,8 @@ __all__ = [
     "Inference",
     "JointEvidence",
     "JointInference",
+    "LadderEvidence",
+    "LadderInference",
     "NexusEvidence",
     "NexusInference",
     "PointEvidence",

@@ -12,13 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from isthmus.fusions import Experts, Fusion
+from isthmus.gaussians import normal_of
 from isthmus.inference.base import Evidence, Inference
 from isthmus.networks.named import Named
 from isthmus.posteriors import Posterior
-
-# Log-variances of experts stay within e^-12 .. e^12: products of precisions are then exact enough in float32, and no
-# expert can become infinitely certain on a batch that it happens to fit.
-MAX_LOG_SCALE = 6.0
 
 
 class ExpertEvidence(Evidence):
@@ -72,9 +69,3 @@ def spread(heads: Named, features: dict[str, Tensor], present: Tensor) -> Tensor
             row = row.index_copy(0, present[m].nonzero().squeeze(1), head(features[name]))
         rows.append(row)
     return torch.stack(rows)
-
-
-def normal_of(raw: Tensor) -> tuple[Tensor, Tensor]:
-    """Location and log-scale `(..., D)` from what a head gave, `(..., 2 D)`."""
-    loc, log_scale = raw.chunk(2, dim=-1)
-    return loc, MAX_LOG_SCALE * torch.tanh(log_scale / MAX_LOG_SCALE)

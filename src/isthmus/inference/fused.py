@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from isthmus.fusions import FeatureFusion
+from isthmus.gaussians import normal_of
 from isthmus.inference.base import Evidence, Inference, among_features
-from isthmus.inference.experts import normal_of
 from isthmus.posteriors import Mixture, one_component
 
 

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from isthmus.fusions import Experts
+from isthmus.gaussians import normal_of
 from isthmus.inference.base import Evidence, Inference
-from isthmus.inference.experts import normal_of, spread
+from isthmus.inference.experts import spread
 from isthmus.networks.dense import DenseEncoder
 from isthmus.networks.named import Named
 from isthmus.posteriors import Mixture, one_component

@@ -12,8 +12,8 @@ q(z|x_A) and p(z|x_A): one network that sees the features of all in A;  p(z|noth
   modality out of `C`, and `balance` can weigh it alone.
 - **Weak**: decoders see the code alone, where those of the papers see the condition too; so what the condition says
   of the target has to pass through the code. The objective bounds `log p(x_T|x_C)`, not the likelihood of the whole.
-- **Cost of a step**: `M` encodings and the network twice, one decoding of each modality that is told, half of `M` or
-  a little more.
+- **Cost of a step**: `M` encodings and the network twice, at most `M` decodings: those of what is told, a little more
+  than half.
 """
 
 from __future__ import annotations

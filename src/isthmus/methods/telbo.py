@@ -13,7 +13,8 @@ q(z|x): a network that sees the features of all that an item has, with encoders 
   shared.
 - **Gaps**: in the paper all items are complete. Here the joint network takes any part of the modalities in training;
   in use it speaks for items that have all of them, and the product of the experts for others.
-- **Cost of a step**: `2 M` encodings, as the joint network and the experts have encoders of their own; `M` decodings.
+- **Cost of a step**: `M` encodings, each by two encoders, as the joint network and the experts have their own; `M`
+  decodings.
 """
 
 from __future__ import annotations

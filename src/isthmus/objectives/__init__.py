@@ -15,6 +15,7 @@ from isthmus.objectives.experts import (
     divergence_to_experts,
     own_codes,
 )
+from isthmus.objectives.ladder import LadderELBO
 from isthmus.objectives.levels import TwoLevels
 from isthmus.objectives.matching import CriticOfCodes, MatchedRoutes
 from isthmus.objectives.mixtures import JensenShannon, MixtureIWAE, PrivateMixtureIWAE, importance_weighted
@@ -31,6 +32,7 @@ __all__ = [
     "HiddenTokens",
     "JensenShannon",
     "JointELBO",
+    "LadderELBO",
     "MatchedRoutes",
     "MixtureIWAE",
     "Objective",

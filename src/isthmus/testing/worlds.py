@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from isthmus.batch import Batch
 from isthmus.fusions import Fusion, ProductOfExperts
-from isthmus.inference.experts import MAX_LOG_SCALE, ExpertInference
+from isthmus.gaussians import MAX_LOG_SCALE
+from isthmus.inference.experts import ExpertInference
 from isthmus.likelihoods import NormalHead
 from isthmus.modality import Modality
 from isthmus.model import MultimodalAutoencoder
