@@ -98,7 +98,7 @@ class Wanted:
         if self.method != FLOORS:
             training = TrainingConfig(epochs=data.num_epochs, seed=self.seed).model_dump()
             config["method"] = self.method
-            config["options"] = {**method_defaults(self.method), **self.options}
+            config["options"] = {**_on(method_defaults(self.method)), **self.options}
             config["training"] = {name: value for name, value in training.items() if name not in FREE_SETTINGS}
         plain: dict[str, Any] = json.loads(json.dumps(config))
         return plain
@@ -119,7 +119,12 @@ class Wanted:
 
 def _defaults(function: Any) -> dict[str, Any]:
     parameters = inspect.signature(function).parameters.values()
-    return {p.name: p.default for p in parameters if p.default is not p.empty}
+    return _on({p.name: p.default for p in parameters if p.default is not p.empty})
+
+
+def _on(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that are on: a switch that comes later, and is off by default, makes no row stale."""
+    return {name: value for name, value in settings.items() if value not in (None, False, ())}
 
 
 def hash_of(config: Mapping[str, Any]) -> str:

@@ -92,6 +92,8 @@ def test_the_hash_follows_a_setting_that_the_estimator_gains(bench, registry, mo
     wanted = bench.method_rows.Wanted("digits-small", "fake")
     before = wanted.hash
     assert wanted.config()["networks"] == {"latent_dim": 64, "width": 256}
+    monkeypatch.setattr(bench.method_rows, "Autoencoder", lambda latent_dim=64, *, width=256, key=None, extra=(): None)
+    assert wanted.hash == before, "a switch that is off decides nothing"
     monkeypatch.setattr(bench.method_rows, "Autoencoder", lambda latent_dim=64, *, width=256, key=None, depth=2: None)
     assert wanted.hash != before
 
@@ -249,10 +251,10 @@ def test_a_stale_row_is_named_with_what_changed(bench, registry, monkeypatch, tm
     assert bench.methods.check(made) == 0
 
     monkeypatch.setitem(registry, "fake", lambda modalities, *, latent_dim, beta=0.5, dropout=0.1: None)
-    said = "options.beta was 1.0 and is 0.5; options.share is gone; options.dropout is new"
+    said = "options.beta was 1.0 and is 0.5; options.dropout is new"
     assert rows.stale_rows(made) == [
         f"fake on digits-small, seed 0: {said}",
-        "fake beta=4.0 on digits-small, seed 3: options.share is gone; options.dropout is new",
+        "fake beta=4.0 on digits-small, seed 3: options.dropout is new",
     ]
     assert bench.methods.check(made) == 1
     assert f"Stale row, run it again: fake on digits-small, seed 0: {said}" in capsys.readouterr().out

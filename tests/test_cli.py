@@ -23,6 +23,7 @@ from isthmus.cli.main import VERBS, main
 from isthmus.cli.settings import known_settings
 from isthmus.cli.voice import aligned
 from isthmus.items import stems
+from isthmus.recipes import recipe
 
 SMALL = "--latent-dim 3 --width 16 --epochs 3 --batch-size 8 --key ring"
 TINY = "latent_dim: 3\nwidth: 16\nepochs: 3\nbatch_size: 8\nkey: ring\n"
@@ -417,3 +418,26 @@ def test_keys_become_file_names_that_differ():
 
 def test_tables_line_up_in_any_script():
     assert aligned(["name", "n", "none"], [["数字", 5, None], ["seven", 12, None]]) == "name    n\n数字    5\nseven  12"
+
+
+def test_a_run_keeps_the_recipe_in_full_and_flags_win(birds, run_isthmus, tmp_path):
+    ended = run_isthmus("train", birds, "--for", "clustering", "--epochs", "1", "--out", tmp_path / "run")
+    assert ended.code == 0, ended.err
+    config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text(encoding="utf-8"))
+    told = {name: value for name, value in config.items() if name != "table"}
+    assert (
+        isthmus.Autoencoder(**told).to_config()
+        == isthmus.Autoencoder(**recipe("clustering") | {"epochs": 1}).to_config()
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--for", "clustering", "--method", "mvae"], "--for clustering trains mcvae; leave out the method, mvae, or"),
+        (["--for", "clustring"], "Did you mean 'clustering'"),
+    ],
+)
+def test_wrong_uses_are_told(birds, run_isthmus, tmp_path, words, message):
+    ended = run_isthmus("train", birds, *words, "--out", tmp_path / "run")
+    assert ended.code == 2 and message in " ".join(ended.err.split())

@@ -18,6 +18,7 @@ from isthmus.noise import Noise
 from isthmus.objectives import ConditionalELBO, Step, random_parts
 from isthmus.testing.conformance import toy_batch, toy_modalities
 from isthmus.testing.worlds import LinearGaussian
+from shown import shows
 from test_objectives import (
     LATENT_DIM,
     NAMES,
@@ -44,6 +45,7 @@ def said(model, batch, subset, item) -> Normal:
     return Normal(loc, torch.exp(6 * torch.tanh(raw / 6)))
 
 
+@shows("second implementation", "cvae")
 @pytest.mark.parametrize("target", [None, "ragged1"])
 @pytest.mark.parametrize("fusion", [Concatenation, Mean, Attention])
 def test_the_conditional_bound_equals_its_formula(fusion, target):
@@ -66,6 +68,7 @@ def test_the_conditional_bound_equals_its_formula(fusion, target):
     assert terms.bound is None, "it bounds what is told, given the rest, and not the evidence of all"
 
 
+@shows("closed form", "cvae")
 def test_with_exact_posteriors_the_bound_is_the_conditional_likelihood():
     # A product of exact experts is the exact posterior of any part: nothing is lost between bound and likelihood.
     world = LinearGaussian(latent_dim=2, features={"image": 3, "audio": 2, "text": 2})

@@ -41,7 +41,7 @@ LAYERS = (
     ("model", "inference", "objectives"),
     ("methods", "data"),
     ("training", "evaluation", "testing", "saving", "imputation"),
-    ("estimator", "runs", "items"),
+    ("estimator", "runs", "items", "recipes"),
     ("report", "explorer", "service"),
     ("cli",),
 )

@@ -19,6 +19,7 @@ from isthmus.objectives import LadderELBO, Step, random_parts
 from isthmus.posteriors import Ladder
 from isthmus.priors import LadderPrior
 from isthmus.testing.conformance import toy_batch, toy_modalities
+from shown import shows
 
 WEIGHTS = {"vector0": 0.5, "ragged1": 2.0, "label2": 1.25}
 NAMES = list(WEIGHTS)
@@ -192,6 +193,7 @@ def test_each_level_is_the_product_of_the_prior_and_what_is_there():
     assert_close(posterior.log_prob(z)[0], model.prior.log_prob(z[0]))
 
 
+@shows("identity", "mhvae")
 def test_one_level_is_a_product_of_experts_with_the_prior():
     # The identity: without levels below, MHVAE infers as MVAE does.
     model, batch = _model(1), _batch()
@@ -296,6 +298,7 @@ def _hold(model, terms, losses, bounds):
         assert_close(zero if got is None else got, zero if other is None else other, rtol=1e-8, atol=1e-9)
 
 
+@shows("second implementation", "mhvae")
 def test_the_objective_is_the_mean_over_all_parts_of_what_an_item_has():
     model, batch = _model(), _batch()
     terms = LadderELBO(beta=1.3, warmup=0.5)(model, batch, Step(0, 0.25, Noise(8)))

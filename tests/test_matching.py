@@ -19,6 +19,7 @@ from isthmus.noise import Noise
 from isthmus.objectives import CriticOfCodes, MatchedRoutes, Step
 from isthmus.testing.conformance import toy_batch, toy_modalities
 from isthmus.training import TrainingConfig, train
+from shown import shows
 from toy_training import toy_method, toy_splits, toy_store
 
 WEIGHTS = {"vector0": 0.5, "ragged1": 2.0, "label2": 1.25}
@@ -28,6 +29,7 @@ NAMES = list(WEIGHTS)
 # --- discrepancy -----------------------------------------------------------------------------------------------------
 
 
+@shows("closed form", "mwae")
 def test_the_discrepancy_equals_its_double_sum():
     first, second = torch.randn(2, 6, 3, dtype=torch.float64)
 
@@ -173,6 +175,7 @@ def _same_gradients(model, value, expected, names):
         assert_close(zero if got is None else got, zero if other is None else other, rtol=1e-8, atol=1e-9)
 
 
+@shows("second implementation", "maae", "mwae")
 @pytest.mark.parametrize("match", ["critic", "wasserstein", "mmd"])
 def test_the_autoencoder_equals_its_formula(match):
     model = _model("maae") if match == "critic" else _model("mwae", match=match)

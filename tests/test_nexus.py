@@ -14,6 +14,7 @@ from isthmus.noise import Noise
 from isthmus.objectives import Step, TwoLevels, random_parts
 from isthmus.testing.conformance import toy_batch, toy_modalities
 from isthmus.training import TrainingConfig, train
+from shown import shows
 from toy_training import FEATURES, toy_method, toy_splits, toy_store
 
 WEIGHTS = {"vector0": 0.5, "ragged1": 2.0, "label2": 1.25}
@@ -51,6 +52,7 @@ def _above(model, codes):
     return _normal(model.inference.node(mean[None])[0])
 
 
+@shows("second implementation", "nexus")
 @pytest.mark.parametrize("mode", ["train", "eval"])
 def test_the_objective_equals_its_formula(mode):
     model, batch, beta, warmup = _model().double(), _batch(), 1.3, 0.5

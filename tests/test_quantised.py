@@ -23,6 +23,7 @@ from isthmus.samplers import CodeDensity
 from isthmus.testing.conformance import toy_batch, toy_modalities
 from isthmus.training import TrainingConfig, train
 from isthmus.training.checkpoints import checkpoint_paths, read_tensors
+from shown import shows
 from test_distributed import same_curves
 from toy_training import toy_method, toy_splits, toy_store
 
@@ -32,6 +33,7 @@ LEVELS = (8, 5, 3)
 # --- levels ----------------------------------------------------------------------------------------------------------
 
 
+@shows("closed form", "fsq")
 def test_levels_are_those_of_the_paper():
     # 5 levels: tanh(z) * 2 is rounded, and divided by 2. 8 levels: -4 .. 3, divided by 4, and zero stays zero.
     five = FiniteScalarQuantiser(1, [5])
@@ -116,6 +118,7 @@ def _learn(quantiser, z, step, use=None):
     return statistics
 
 
+@shows("second implementation", "vq")
 def test_words_are_running_means_written_out():
     quantiser = _words(decay=0.87)  # with 0.9 shares would meet the limit exactly
     generator = torch.Generator().manual_seed(1)
@@ -243,6 +246,7 @@ def test_new_items_have_codes_of_the_set(name):
     assert not torch.allclose(drawn, model.density.sample(50, Noise(0)))
 
 
+@shows("second implementation", "vq")
 @pytest.mark.parametrize("dropout", [True, False])
 def test_routes_with_words_equal_their_formula(dropout):
     # VQ-VAE: log-likelihood of the nearest words, with a straight-through gradient, less the commitment.

@@ -17,6 +17,7 @@ from isthmus.objectives import ReferenceELBO, Step
 from isthmus.objectives.reference import one_other
 from isthmus.testing.conformance import toy_batch, toy_modalities
 from isthmus.testing.worlds import LinearGaussian
+from shown import shows
 from test_objectives import (
     LATENT_DIM,
     NAMES,
@@ -80,6 +81,7 @@ def test_any_other_modality_of_an_item_may_be_drawn_and_never_the_first():
     assert_close(share, expected, atol=4 * (0.25 / repeats) ** 0.5, rtol=0)
 
 
+@shows("second implementation", "dvcca")
 @pytest.mark.parametrize("mu", [1.0, 0.3])
 def test_the_bound_from_the_reference_equals_its_formula(mu):
     model, batch = _model(FirstExpert(NAMES, ORDER)), _batch()
@@ -102,6 +104,7 @@ def test_the_bound_from_the_reference_equals_its_formula(mu):
     hold(model, terms, losses, bounds)
 
 
+@shows("second implementation", "dvcca-private")
 @pytest.mark.parametrize("mu", [1.0, 0.3])
 def test_private_codes_are_each_modalitys_own_whoever_speaks(mu):
     inference = partial(PrivateInference, fusion=FirstExpert(NAMES, ORDER), private_dim=PRIVATE_DIM)
@@ -131,6 +134,7 @@ def test_private_codes_are_each_modalitys_own_whoever_speaks(mu):
     hold(model, terms, losses, bounds)
 
 
+@shows("closed form", "dvcca")
 def test_the_bound_is_exact_where_the_reference_tells_all():
     # One modality alone: the exact posterior is its expert, and the bound is the evidence.
     world = LinearGaussian(latent_dim=2, features={"image": 3})

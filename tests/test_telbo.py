@@ -22,6 +22,7 @@ from isthmus.objectives import JointELBO, OwnELBO, Step
 from isthmus.testing.conformance import toy_modalities
 from isthmus.testing.worlds import LinearGaussian
 from isthmus.training import TrainingConfig, train
+from shown import shows
 from test_objectives import (
     LATENT_DIM,
     NAMES,
@@ -86,6 +87,7 @@ def test_the_first_bound_is_that_of_the_joint_network():
     assert "divergence/experts" not in terms.per_item
 
 
+@shows("second implementation", "telbo")
 @pytest.mark.parametrize("weights", [None, {"vector0": 3.0, "ragged1": 0.25, "label2": 1.0}])
 def test_the_second_bounds_are_those_of_single_modalities_each_with_its_own_variance(weights):
     model, batch = _twins(), _batch()
@@ -103,6 +105,7 @@ def test_the_second_bounds_are_those_of_single_modalities_each_with_its_own_vari
     assert terms.bound is None, "bounds of single modalities are no bound of all"
 
 
+@shows("closed form", "telbo")
 def test_with_exact_experts_the_second_bounds_are_the_evidence_of_each_modality():
     world = LinearGaussian(latent_dim=2, features={"image": 3, "audio": 2})
     model, batch = world.vae(ProductOfExperts(with_prior=False)), world.sample(6).drop("image", at=0)

@@ -19,6 +19,7 @@ from isthmus.networks.tokens import ChunkTokens, ColumnTokens, FeatureTokens, Pa
 from isthmus.noise import Noise
 from isthmus.objectives import Step, visible_tokens
 from isthmus.testing.conformance import toy_batch, toy_modalities, toy_presence, toy_values
+from shown import shows
 
 
 def _changed(network, value, other):
@@ -153,6 +154,7 @@ def _batch(num_items=7):
     )
 
 
+@shows("second implementation", "masked")
 def test_the_objective_is_the_plain_one():
     """One item, one token at a time: keys, ranks, a transformer of what is left alone, and the sum of what it tells."""
     method, batch, noise = _method(visible=0.4), _batch(), Noise(3)

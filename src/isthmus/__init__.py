@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from isthmus.estimator import load as load
     from isthmus.methods import list_methods as list_methods
     from isthmus.methods import register as register
+    from isthmus.recipes import recipe as recipe
 
 __version__ = "0.1.0"
 
@@ -28,6 +29,7 @@ _HOMES = {
     "list_methods": "isthmus.methods",
     "load": "isthmus.estimator",
     "read_table": "isthmus.data.table",
+    "recipe": "isthmus.recipes",
     "register": "isthmus.methods",
 }
 

@@ -32,6 +32,10 @@ def train(
         typer.Argument(metavar="TABLE", help="CSV, TSV, JSON lines, Parquet or a folder; blanks in it are gaps."),
     ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder that the run leaves behind.")] = Path("run"),
+    aim: Annotated[
+        str | None,
+        typer.Option("--for", metavar="AIM", help="Settings that suit an aim: clustering. Flags win over it."),
+    ] = None,
     method: Annotated[str | None, typer.Option(help="Published method; 'isthmus methods' lists them.")] = None,
     latent_dim: Annotated[int | None, typer.Option(help="Numbers in the code.")] = None,
     width: Annotated[int | None, typer.Option(help="Features of each encoder.")] = None,
@@ -99,10 +103,17 @@ def train(
     }
     if resume and force:
         raise WrongUse("--resume goes on with a run, --force replaces it: give one of them.")
+    from isthmus.recipes import recipe
     from isthmus.runs import Run
 
     run, voice = Run(out), Voice(json, quiet)
     settings = {} if config is None else read_settings(config)
+    if aim is not None:
+        with judging_words():
+            suited = recipe(aim)
+        if given := method or settings.get("method"):
+            raise WrongUse(f"--for {aim} trains {suited['method']}; leave out the method, {given}, or --for.")
+        settings = merge(suited, settings)
     if resume and run.config.is_file():
         settings = merge(read_settings(run.config), settings)
     figures = train_run(run, merge(settings, flags), voice, resume=resume, force=force)

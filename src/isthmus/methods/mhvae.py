@@ -13,8 +13,8 @@ q(z_l|z_above, x_A) = p(z_l|z_above) prod_{m in A} q(z_l|x_m, z_above) / normali
 - **Weak**: the paper's levels are feature maps of registered images, of rising resolution; here they are parts of one
   vector made from each encoder's features, which gives up what images gain from them. The spread of a level is that
   given the means above it, and draws do not heed the density of codes.
-- **Cost of a step**: `M` encodings, `M (2^M - 1)` decodings up to three modalities, `4 M` above, where the whole and
-  three random parts are used, and small networks for each level and part.
+- **Cost of a step**: `M` encodings, at most `M (2^M - 1)` decodings: all parts up to three modalities, `4 M` above,
+  where the whole and three random parts are used; and small networks for each level and part.
 
 Not to be confused with the MHVAE of Vasco et al. 2020, arXiv:2006.02991, which is nearer to `nexus`.
 """
