@@ -123,9 +123,9 @@ def with_capability(name: str) -> list[str]:
     return [method for method in three if getattr(made(method).capabilities, name)]
 
 
-# Not of this world: codes of the experimental ones stand on two levels and more, and a conditional posterior is no
-# product of experts that could be made exact.
-OUTSIDE = {"nexus", "mhvae", "cvae"}
+# Not of this world: codes of the experimental ones stand on two levels and more, a conditional posterior is no product
+# of experts that could be made exact, and flows have tests of their own.
+OUTSIDE = {"nexus", "mhvae", "cvae", "jnf", "jnf-dcca"}
 BOUNDED, DENSE = ([name for name in with_capability(able) if name not in OUTSIDE] for able in ("bound", "density"))
 # Objectives that bound the evidence only where private codes say nothing, as here: the loss itself is looked at.
 PRIVATE = [method for method in DENSE if method not in BOUNDED and "private_dim" in method_defaults(method)]

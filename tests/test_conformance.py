@@ -45,6 +45,7 @@ VARIANTS = {
     "mwae against a critic": ("mwae", {"match": "wasserstein", "share": "trunk"}),
     "mhvae of one level": ("mhvae", {"num_levels": 1}),
     "mvtcae behind a shared trunk": ("mvtcae", {"share": "trunk", "balance": "per_dimension"}),
+    "jnf by mean, of one coupling": ("jnf", {"fusion": "mean", "num_layers": 1}),
     "telbo with weights of its own": ("telbo", {"own_balance": "nats", "fusion": "concat"}),
 }
 

@@ -25,12 +25,13 @@ SOURCE = ROOT / "src" / "isthmus"
 # A module imports from its own layer or from lower ones.
 LAYERS = (
     ("noise", "batch", "errors", "suggest"),
-    ("gaussians", "correlations", "contrasts", "discrepancies", "ladders"),
+    ("gaussians", "correlations", "contrasts", "discrepancies", "ladders", "hamiltonian"),
     (
         "likelihoods",
         "likelihoods_series",
         "likelihoods_table",
         "posteriors",
+        "posteriors_flows",
         "priors",
         "fusions",
         "quantisers",

@@ -3,6 +3,7 @@
 from isthmus.inference.adversarial import AdversarialInference
 from isthmus.inference.base import Evidence, Inference
 from isthmus.inference.experts import ExpertEvidence, ExpertInference
+from isthmus.inference.flows import FlowEvidence, FlowInference
 from isthmus.inference.fused import FusedEvidence, FusedInference
 from isthmus.inference.joint import JointEvidence, JointInference
 from isthmus.inference.ladder import LadderEvidence, LadderInference
@@ -19,6 +20,8 @@ __all__ = [
     "Evidence",
     "ExpertEvidence",
     "ExpertInference",
+    "FlowEvidence",
+    "FlowInference",
     "FusedEvidence",
     "FusedInference",
     "Inference",

@@ -15,6 +15,7 @@ from isthmus.objectives.experts import (
     divergence_to_experts,
     own_codes,
 )
+from isthmus.objectives.flows import FlowLikelihood, PairedCorrelation
 from isthmus.objectives.ladder import LadderELBO
 from isthmus.objectives.levels import TwoLevels
 from isthmus.objectives.matching import CriticOfCodes, MatchedRoutes
@@ -29,6 +30,7 @@ __all__ = [
     "ELBO",
     "ConditionalELBO",
     "CriticOfCodes",
+    "FlowLikelihood",
     "HiddenTokens",
     "JensenShannon",
     "JointELBO",
@@ -37,6 +39,7 @@ __all__ = [
     "MixtureIWAE",
     "Objective",
     "OwnELBO",
+    "PairedCorrelation",
     "PrivateMixtureIWAE",
     "QuantisedRoutes",
     "ReferenceELBO",

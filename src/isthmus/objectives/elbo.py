@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from isthmus.batch import Batch
-from isthmus.inference import JointEvidence, PrivateEvidence
+from isthmus.inference import FlowEvidence, JointEvidence, PrivateEvidence
 from isthmus.model import MultimodalAutoencoder
 from isthmus.noise import Noise
 from isthmus.objectives.base import Objective, Step, Terms, reconstruction_terms, warm, weigh
@@ -138,12 +138,13 @@ class JointELBO(Objective):
 
     def __call__(self, model: MultimodalAutoencoder, batch: Batch, step: Step) -> Terms:
         evidence = step.evidence(model, batch)
-        assert isinstance(evidence, JointEvidence)
+        assert isinstance(evidence, JointEvidence | FlowEvidence)
         terms, plain, weighted = reconstruction_terms(model, evidence.joint.rsample(1, step.noise), batch)
         to_prior = evidence.joint.kl(model.prior)
         terms = {**terms, "divergence": to_prior}
         divergence = self.beta * to_prior
         if self.alpha:
+            assert isinstance(evidence, JointEvidence)
             terms["divergence/experts"] = divergence_to_experts(evidence.joint, evidence).sum(dim=0)
             divergence = divergence + self.alpha * terms["divergence/experts"]
         return Terms(
