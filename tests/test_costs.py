@@ -138,7 +138,8 @@ def test_a_step_costs_what_the_page_promises(method, options, encodings, decodin
         batch = batch_of(count, missing)
         rows = step_of(made, batch)
         calls = {name: len(seen) for name, seen in rows.items()}
-        assert set(calls.values()) == {1}, f"networks were not called once: {calls}"
+        times = 2 if "encoded again" in tell(method)["notes"] else 1
+        assert set(calls.values()) == {times}, f"networks were not called {times} times: {calls}"
         encoded, decoded = (
             sum(sum(seen) for name, seen in rows.items() if name.startswith(side)) for side in ("encoders", "decoders")
         )

@@ -13,6 +13,7 @@ from isthmus.inference.predicted import PredictedInference
 from isthmus.inference.private import PrivateEvidence, PrivateInference
 from isthmus.inference.quantised import QuantisedEvidence, QuantisedInference
 from isthmus.inference.separate import SeparateEvidence, SeparateInference
+from isthmus.inference.summed import SummedEvidence, SummedInference
 from isthmus.inference.tokens import TokenEvidence, TokenInference
 
 __all__ = [
@@ -40,6 +41,8 @@ __all__ = [
     "QuantisedInference",
     "SeparateEvidence",
     "SeparateInference",
+    "SummedEvidence",
+    "SummedInference",
     "TokenEvidence",
     "TokenInference",
 ]

@@ -22,7 +22,7 @@ from isthmus.objectives.matching import CriticOfCodes, MatchedRoutes
 from isthmus.objectives.mixtures import JensenShannon, MixtureIWAE, PrivateMixtureIWAE, importance_weighted
 from isthmus.objectives.quantised import QuantisedRoutes
 from isthmus.objectives.reference import ReferenceELBO
-from isthmus.objectives.routes import Routes
+from isthmus.objectives.routes import Routes, SingleRoutes
 from isthmus.objectives.subsets import random_parts, random_subsets
 from isthmus.objectives.tokens import HiddenTokens, visible_tokens
 
@@ -45,6 +45,7 @@ __all__ = [
     "ReferenceELBO",
     "Routes",
     "SelfRoutes",
+    "SingleRoutes",
     "SoftSharing",
     "Step",
     "SubsetELBO",

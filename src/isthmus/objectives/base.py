@@ -34,12 +34,14 @@ class Step:
         noise: Of this step.
         gather: From rows `(B, ...)` of this process to those of all `(N, ...)`, with gradient: what a batch has as a
             whole, such as a correlation, is taken over all of its items. Every process has to ask, and as often.
+        offset: Place of this process's first row among them.
     """
 
     index: int
     fraction: float
     noise: Noise
     gather: Callable[[Tensor], Tensor] = alone
+    offset: int = 0
     # By the identities of model and batch, which are kept so that no other object can come to have them.
     _seen: dict[tuple[int, int], tuple[MultimodalAutoencoder, Batch, Evidence]] = field(
         default_factory=dict, init=False, repr=False, compare=False
@@ -63,11 +65,15 @@ class Step:
         key = id(model), id(batch)
         if key not in self._own:
             evidence = self.evidence(model, batch)
-            codes = evidence.own().to(model.dtype)
-            both = torch.cat([codes, evidence.present[..., None].to(codes)], dim=-1)
-            whole = self.gather(both.movedim(1, 0)).movedim(0, 1)
-            self._own[key] = whole[..., :-1], whole[..., -1] > 0.5
+            codes, present = self.of_all(evidence.own().to(model.dtype), evidence.present[..., None])
+            self._own[key] = codes, present[..., 0] > 0.5
         return self._own[key]
+
+    def of_all(self, *parts: Tensor) -> tuple[Tensor, ...]:
+        """Numbers `(M, B, ...)` of this process's items as those of all, `(M, N, ...)`, in one exchange."""
+        rows = torch.cat([part.to(parts[0]) for part in parts], dim=-1)
+        whole = self.gather(rows.movedim(1, 0)).movedim(0, 1)
+        return whole.split([part.shape[-1] for part in parts], dim=-1)
 
 
 @dataclass(frozen=True)

@@ -67,3 +67,45 @@ class Routes(Objective):
         if self.dropout and len(present) > 1:
             return torch.stack([present, random_parts(present, noise, "dropout")])
         return present[None]
+
+
+@dataclass(frozen=True)
+class SingleRoutes(Objective):
+    """Deterministic routes from each modality of an item alone.
+
+    What several routes decode counts once, as the mean over them, so that the number of modalities changes no balance.
+
+    Args:
+        targets: "own" decodes each modality from itself, "others" each from the others, "all" everything from each.
+            An item with one modality decodes it from itself.
+        whole: Also decode everything from all that is observed together.
+    """
+
+    targets: str = "all"
+    whole: bool = False
+
+    def __call__(self, model: MultimodalAutoencoder, batch: Batch, step: Step) -> Terms:
+        evidence = step.evidence(model, batch)
+        sources, use = self.routes(evidence.present)
+        z = torch.stack([evidence.posterior(among).mean for among in sources])[None]  # (1, S, B, D)
+        scores = {}
+        for m, name in enumerate(model.modalities):
+            if name in batch.present:
+                score = model.log_likelihood(name, z, use[:, m], batch)[0]
+                scores[name] = score.sum(dim=0) / use[:, m].sum(dim=0).clamp_min(1)
+        _, weighted = weigh(model, scores)
+        return Terms({f"reconstruction/{name}": score for name, score in scores.items()}, item_loss=-weighted)
+
+    def routes(self, present: Tensor) -> tuple[Tensor, Tensor]:
+        """Sources, bool `(S, M, B)`, and what is decoded from each, bool `(S, M, B)`."""
+        same = torch.eye(len(present), dtype=torch.bool, device=present.device)[..., None]
+        alone = same & present
+        if self.targets == "own":
+            use = alone
+        else:
+            use = alone.any(dim=1)[:, None] & present
+        if self.targets == "others":
+            use = use & (~same | (present.sum(dim=0) == 1))
+        if self.whole:
+            return torch.cat([present[None], alone]), torch.cat([present[None], use])
+        return alone, use

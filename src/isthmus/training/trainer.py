@@ -264,7 +264,7 @@ class Trainer:
             noise = Noise(self.config.seed, -1 - number, own.offset, own.total)
             with self.process.autocast():
                 gather = self.process.gather(own, next(self.model.parameters()))
-                terms = objective(self.model, batch, Step(self.num_steps, 1.0, noise, gather))
+                terms = objective(self.model, batch, Step(self.num_steps, 1.0, noise, gather, own.offset))
             sums.add(terms, batch, own.weight)
             what = what or culprits(terms, batch)
         self._modes(stage)
@@ -324,7 +324,7 @@ class Trainer:
             with self.process.autocast():
                 # A step for each player: what the encoders said before the last one moved is out of date.
                 gather = self.process.gather(own, parameters[0])
-                terms = side.player.objective(self.model, batch, Step(index, fraction, noise, gather))
+                terms = side.player.objective(self.model, batch, Step(index, fraction, noise, gather, own.offset))
             # The mean over the global batch: this process's items over all items, so that gradients simply add.
             loss = own.weight * terms.item_loss.sum() / own.total + terms.batch_loss / self.process.size
             if loss.requires_grad:  # not so where no item of a batch has anything

@@ -1,12 +1,14 @@
 """What can be switched on beside any objective to hold the codes of modalities together, one idea a file."""
 
 from isthmus.objectives.couplings.adversarial import Adversarial, Critic
+from isthmus.objectives.couplings.augmentation import Augmentation
 from isthmus.objectives.couplings.base import Coupled, Coupling, PairCoupling, uncoupled
 from isthmus.objectives.couplings.contrast import Contrastive, Sigmoid
 from isthmus.objectives.couplings.correlation import Barlow, Canonical, Correlation
 from isthmus.objectives.couplings.cycle import Cycle
 from isthmus.objectives.couplings.discrepancy import Discrepancy
 from isthmus.objectives.couplings.distance import Distance
+from isthmus.objectives.couplings.information import Information
 from isthmus.objectives.couplings.prediction import Prediction
 
 COUPLINGS: dict[str, type[Coupling]] = {
@@ -20,6 +22,7 @@ COUPLINGS: dict[str, type[Coupling]] = {
 __all__ = [
     "COUPLINGS",
     "Adversarial",
+    "Augmentation",
     "Barlow",
     "Canonical",
     "Contrastive",
@@ -30,6 +33,7 @@ __all__ = [
     "Cycle",
     "Discrepancy",
     "Distance",
+    "Information",
     "PairCoupling",
     "Prediction",
     "Sigmoid",
