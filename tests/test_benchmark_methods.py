@@ -363,9 +363,10 @@ def test_rows_run_again_fail_where_scores_are_off_or_there_are_none(bench, regis
 
 
 @pytest.mark.slow
-def test_two_rows_come_out_again(bench, shared, tmp_path, capsys):
+def test_two_rows_come_out_again(bench, shared, tmp_path, capfd):
+    # capfd and not capsys: the trainings run in processes of their own and write to real file descriptors.
     assert bench.methods.rerun(shared, tmp_path, bench.method_rows.read_rows(bench.methods.ROWS), 2) == 0, (
-        capsys.readouterr().out
+        capfd.readouterr().out
     )
 
 
