@@ -77,8 +77,14 @@ def everything(method: Method) -> dict[str, object]:
     """What an option can change: weights at first, phases, the sampler, losses and gradients early and late, and what
     is learnt beside gradients.
     """
-    told: dict[str, object] = {f"weight {name}": value for name, value in method.model.state_dict().items()}
+    told: dict[str, object] = {f"weight {name}": value.clone() for name, value in method.model.state_dict().items()}
     told["sampler"] = method.sampler
+    with torch.no_grad():
+        # A layer that begins at zero would hide what comes before it.
+        for number, parameter in enumerate(method.model.parameters()):
+            if not parameter.any():
+                parameter.copy_(0.1 * Noise(number).normal("start", *parameter.shape, like=parameter))
+        told["draws"] = method.model.eval().draw(3, Noise(1))
     for number, phase in enumerate(method.phases):
         told[f"phase {number}"] = (phase.share, phase.data, phase.frozen, phase.name)
         for place, player in enumerate(phase.players):

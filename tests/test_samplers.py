@@ -6,7 +6,8 @@ import torch
 from torch.testing import assert_close
 
 from isthmus.noise import Noise
-from isthmus.samplers import CodeDensity, num_components_for
+from isthmus.samplers import CodeDensity
+from isthmus.samplers.mixture import num_components_for
 
 
 def _two_blobs(num_items=4000):
@@ -79,7 +80,7 @@ def test_an_items_draw_does_not_depend_on_the_chunk(monkeypatch):
     density = CodeDensity.fit(_two_blobs(500))
     loc, log_scale = torch.randn(9, 2), torch.full((9, 2), -0.5)
     whole = density.condition(loc, log_scale, torch.zeros(2), Noise(0))
-    monkeypatch.setattr("isthmus.samplers.MAX_NUMBERS", 1)
+    monkeypatch.setattr("isthmus.samplers.mixture.MAX_NUMBERS", 1)
     assert_close(density.condition(loc, log_scale, torch.zeros(2), Noise(0)), whole)
 
 

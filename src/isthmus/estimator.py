@@ -30,7 +30,7 @@ from isthmus.methods.coupled import check_couplings, couple
 from isthmus.modality import Modality
 from isthmus.model import MultimodalAutoencoder
 from isthmus.noise import Noise
-from isthmus.samplers import CodeDensity
+from isthmus.samplers import check_sampler, fit_samplers, samplers_like
 from isthmus.suggest import nearest
 from isthmus.training import History, TrainingConfig, train
 
@@ -67,6 +67,9 @@ class Autoencoder:
         options: Options of the method.
         couplings: What holds the codes of modalities together beside the method, with weights by name, as in
             `{"contrastive": 0.1}`; names alone take default weights. `isthmus.methods.couple` says what a weight means.
+        sampler: What new items are drawn from: "mixture", "flow" or "diffusion", fitted to the codes of the training
+            items, or "prior", the model's own density of codes. None takes the method's own, for most "mixture". Draws
+            for known items heed the mixture with each of the first three.
         width: Features of each encoder.
         key: Column that names items.
         ignore: Columns to leave out.
@@ -99,6 +102,7 @@ class Autoencoder:
         *,
         options: Mapping[str, Any] | None = None,
         couplings: str | Iterable[str] | Mapping[str, float | None] = (),
+        sampler: str | None = None,
         width: int = 256,
         key: str | None = None,
         ignore: str | Iterable[str] = (),
@@ -122,6 +126,7 @@ class Autoencoder:
             raise ValueError(f"latent_dim is {latent_dim} and width is {width}. Expected whole numbers of at least 1.")
         self.method, self.latent_dim, self.options, self.couplings = method, latent_dim, options, couplings
         self.width = width
+        self.sampler = None if sampler is None else check_sampler(sampler)
         self.key, self.ignore, self.label, self.split, self.group = key, ignore, label, split, group
         self.kinds, self.modalities, self.settings = kinds, modalities, settings
         self.encoder, self.decoder, self.training = encoder, decoder, _training(training)
@@ -203,12 +208,15 @@ class Autoencoder:
             "seconds": round(self.history_.seconds, 1),
             "warnings": self.history_.warnings,
         }
-        if self.method_.sampler == "mixture":
-            rows = prepared.rows("train")
-            observed = torch.stack([prepared.store.present(name)[rows] for name in self.kinds_]).sum(dim=0)
-            density = CodeDensity.fit(self.history_.codes, observed, self.training.seed)
-            self.model.density = density.to(self.model.device)
+        rows = prepared.rows("train")
+        observed = torch.stack([prepared.store.present(name)[rows] for name in self.kinds_]).sum(dim=0)
+        for part, fitted in fit_samplers(self._sampler, self.history_.codes, observed, self.training.seed).items():
+            setattr(self.model, part, fitted.to(self.model.device))
         return self
+
+    @property
+    def _sampler(self) -> str:
+        return self.method_.sampler if self.sampler is None else self.sampler
 
     def _predictability(self, prepared: Prepared) -> dict[str, float]:
         """What the other modalities tell of each, on some training items, evenly spaced."""
@@ -428,7 +436,7 @@ class Autoencoder:
     def generate(self, num_items: int, *, seed: int = 0) -> dict[str, list[Any]]:
         """New items: cells of every modality by name, `num_items` each, all of an item from one code.
 
-        Codes are drawn from the density of the training codes, or from the prior where the method says so.
+        Codes are drawn as `sampler` says.
         """
         with torch.inference_mode():
             z = self.draw_codes(num_items, seed)
@@ -568,8 +576,8 @@ def load(
     estimator.examples_ = {name: saving.unpack_values(f"example/{name}", tensors) for name in estimator.kinds_}
     estimator._build()
     weights = saving.unpack("model", tensors)
-    if "density.loc" in weights:
-        estimator.model.density = CodeDensity(*weights["density.loc"].shape)
+    for part, sampler in samplers_like(estimator._sampler, weights).items():
+        setattr(estimator.model, part, sampler)
     saving.load_weights(estimator.model, weights, config["custom"])
     estimator.model.to(saving.default_device() if device is None else torch.device(device)).eval()
     return estimator

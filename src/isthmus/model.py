@@ -25,7 +25,7 @@ from isthmus.networks.named import Named, private_order
 from isthmus.noise import Noise
 from isthmus.posteriors import Mixture, Posterior
 from isthmus.priors import LocationScale, Prior, StandardNormal
-from isthmus.samplers import CodeDensity
+from isthmus.samplers import CodeDensity, Sampler
 from isthmus.suggest import nearest
 
 SHARES = ("trunk", "encoders")
@@ -143,6 +143,7 @@ class MultimodalAutoencoder(nn.Module):
         self.density: CodeDensity | None = None
         # What couplings learn, by their names; `methods.couple` puts it here, to be trained and saved with the rest.
         self.couplings = nn.ModuleDict()
+        self.sampler: Sampler | None = None
         self.inference: Inference
         if isinstance(fusion, Fusion):
             self.inference = ExpertInference(widths, latent_dim, fusion, family)
@@ -256,6 +257,11 @@ class MultimodalAutoencoder(nn.Module):
         """The part of codes `(..., D + M P)` that modalities share, `(..., D)`; the whole where they share none."""
         return z[..., : self.shared_dim] if self.shared_dim else z
 
+    @property
+    def code_dim(self) -> int:
+        """Numbers of the code that `shared` gives."""
+        return self.shared_dim or self.latent_dim
+
     def decode(self, name: str, z: Tensor) -> Likelihood:
         """`p(x_name | z)` of codes `(R, D)`, with private codes `(R, D + M P)`."""
         self._known(name, "modality")
@@ -324,10 +330,11 @@ class MultimodalAutoencoder(nn.Module):
         return self.density.condition(loc, log_scale, prior.log_scale, noise, name)
 
     def draw(self, rows: int, noise: Noise) -> Tensor:
-        """Codes `(rows, D)` of new items: from the density of the training codes, or from the prior without one; of
-        codes out of a finite set, the nearest to what was drawn.
+        """Codes `(rows, D)` of new items: from `sampler`, else from `density`, or from the prior where neither is
+        fitted; of codes out of a finite set, the nearest to what was drawn.
         """
-        drawn = self.prior.sample(rows, noise) if self.density is None else self.density.sample(rows, noise)
+        source = self.prior if self.density is None else self.density
+        drawn = (source if self.sampler is None else self.sampler).sample(rows, noise)
         return self.inference.nearest(drawn.to(self.device, self.dtype))
 
     def translate(

@@ -38,6 +38,9 @@ def train(
     ] = None,
     method: Annotated[str | None, typer.Option(help="Published method; 'isthmus methods' lists them.")] = None,
     latent_dim: Annotated[int | None, typer.Option(help="Numbers in the code.")] = None,
+    sampler: Annotated[
+        str | None, typer.Option(help="What new items are drawn from: mixture, flow, diffusion or prior.")
+    ] = None,
     width: Annotated[int | None, typer.Option(help="Features of each encoder.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training items; follows their number.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Items of a step.")] = None,
@@ -86,8 +89,9 @@ def train(
 ) -> None:
     """Train on a table: its columns are looked at and printed first."""
     flags = {
-        **{"method": method, "latent_dim": latent_dim, "width": width, "epochs": epochs, "batch_size": batch_size},
-        **{"learning_rate": learning_rate, "optimiser": optimiser, "weight_decay": weight_decay, "schedule": schedule},
+        **{"method": method, "latent_dim": latent_dim, "sampler": sampler, "width": width, "epochs": epochs},
+        **{"batch_size": batch_size, "learning_rate": learning_rate, "optimiser": optimiser},
+        **{"weight_decay": weight_decay, "schedule": schedule},
         **{"clip_norm": clip_norm, "patience": patience, "precision": precision, "devices": devices},
         **{"accelerator": accelerator, "seed": seed, "checkpoint_every": checkpoint_every, "tensorboard": tensorboard},
         **{"key": key, "ignore": read_names(ignore), "label": read_names(label), "split": split, "group": group},

@@ -68,7 +68,7 @@ def probe(study: Study, names: tuple[str, ...]) -> dict[str, Any] | None:
         return None
     plain = study.plain(names[0], 32) if len(names) == 1 else {part: study.filled(part) for part in study.splits}
     x, x_test = plain["train"][train], plain["test"][test]
-    pca = PCA.fit(x, study.model.shared_dim)
+    pca = PCA.fit(x, study.model.code_dim)
     code, code_test = study.code("train", names, train), study.code("test", names, test)
     return {
         "source": list(names),

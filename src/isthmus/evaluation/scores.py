@@ -204,7 +204,7 @@ def find(study: Study, source: str, target: str) -> dict[str, Any] | None:
         (x, query), (y, candidates) = (
             (study.view(name)["train"][pairs], study.view(name)["test"][rows]) for name in (source, target)
         )
-        embeddings |= retrieval.floor_embeddings(x, y, query, candidates, study.model.shared_dim)
+        embeddings |= retrieval.floor_embeddings(x, y, query, candidates, study.model.code_dim)
     labels = study.labels["test"][rows]
     scores = {name: retrieval.scores(*embedding, labels) for name, embedding in embeddings.items()}
     return {

@@ -2,6 +2,7 @@
 
 from isthmus.inference.adversarial import AdversarialInference
 from isthmus.inference.base import Evidence, Inference
+from isthmus.inference.diffusion import Completion, DiffusionInference, DiffusionPrior
 from isthmus.inference.experts import ExpertEvidence, ExpertInference
 from isthmus.inference.flows import FlowEvidence, FlowInference
 from isthmus.inference.fused import FusedEvidence, FusedInference
@@ -18,6 +19,9 @@ from isthmus.inference.tokens import TokenEvidence, TokenInference
 
 __all__ = [
     "AdversarialInference",
+    "Completion",
+    "DiffusionInference",
+    "DiffusionPrior",
     "Evidence",
     "ExpertEvidence",
     "ExpertInference",

@@ -23,11 +23,13 @@ from isthmus.objectives.mixtures import JensenShannon, MixtureIWAE, PrivateMixtu
 from isthmus.objectives.quantised import QuantisedRoutes
 from isthmus.objectives.reference import ReferenceELBO
 from isthmus.objectives.routes import Routes, SingleRoutes
+from isthmus.objectives.separate import Apart, MultiTimeDenoising
 from isthmus.objectives.subsets import random_parts, random_subsets
 from isthmus.objectives.tokens import HiddenTokens, visible_tokens
 
 __all__ = [
     "ELBO",
+    "Apart",
     "ConditionalELBO",
     "CriticOfCodes",
     "FlowLikelihood",
@@ -37,6 +39,7 @@ __all__ = [
     "LadderELBO",
     "MatchedRoutes",
     "MixtureIWAE",
+    "MultiTimeDenoising",
     "Objective",
     "OwnELBO",
     "PairedCorrelation",

@@ -1,7 +1,4 @@
-"""The density of the codes of the training items: what new items are drawn from, and what draws of known ones heed.
-
-Codes do not fill the prior. A draw from N(0, I), or from a broad posterior, may fall where no training item was ever
-encoded, and decodes to modalities that do not agree. The density fitted here knows where codes lie.
+"""A mixture of Normals: the density that draws of known items heed, by Bayes' rule, and the default for new ones.
 
 Shapes: `C` components, `B` items, `D` latent dimensions.
 """
@@ -10,19 +7,20 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from isthmus.noise import Noise
+from isthmus.samplers.base import Sampler, best_known
 
 MAX_COMPONENTS = 32
-MAX_FITTED = 20_000
 # Numbers that one chunk of conditional draws may hold at a time.
 MAX_NUMBERS = 2**24
 
 
-class CodeDensity(nn.Module):
+class CodeDensity(Sampler):
     """A mixture of Normals with full covariances, in double precision.
 
     Args:
@@ -43,27 +41,11 @@ class CodeDensity(nn.Module):
 
     @classmethod
     def fit(cls, codes: Tensor, observed: Tensor | None = None, seed: int = 0) -> CodeDensity:
-        """Fit by expectation-maximisation to the mean codes of the items that are known best.
-
-        The code of an item of which little was observed lies between the codes that it might have, where no whole item
-        does. Fitted to draws from posteriors in place of means, modalities of new items agreed less often; fitted to
-        the codes of all items, they varied less.
-
-        Args:
-            codes: `(N, D)`, of training items.
-            observed: `(N,)`, how many modalities each item has: fitted are those that have as many as the item in the
-                middle, or more. None fits all.
-            seed: Of the start.
-        """
+        """Fit by expectation-maximisation."""
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.mixture import GaussianMixture
 
-        codes = codes.detach().cpu().double()
-        if observed is not None:
-            codes = codes[observed >= observed.median()]
-        if len(codes) > MAX_FITTED:
-            chosen = Noise(seed).uniform("density/items", len(codes), like=codes).argsort()[:MAX_FITTED]
-            codes = codes[chosen]
+        codes = best_known(codes, observed, seed)
         density = cls(num_components_for(*codes.shape), codes.shape[1])
         mixture = GaussianMixture(len(density.loc), reg_covar=1e-4, max_iter=50, random_state=seed)
         with warnings.catch_warnings():
@@ -75,8 +57,11 @@ class CodeDensity(nn.Module):
         density.factor.copy_(torch.linalg.cholesky(torch.from_numpy(mixture.covariances_)))
         return density
 
+    @classmethod
+    def like(cls, state: Mapping[str, Tensor]) -> CodeDensity:
+        return cls(*state["loc"].shape)
+
     def sample(self, rows: int, noise: Noise, name: str = "density") -> Tensor:
-        """Codes `(rows, D)` of new items."""
         component = noise.categorical(f"{name}/component", self.log_weight.expand(rows, -1))
         drawn = noise.normal(name, *self.loc[component].shape, like=self.loc)
         return self.loc[component] + torch.einsum("rde,re->rd", self.factor[component], drawn)
