@@ -46,7 +46,7 @@ class CodeFlow(Sampler):
         loc, scale = moments(codes)
         flow.loc.copy_(loc)
         flow.scale.copy_(scale)
-        held = Noise(seed).uniform("held", len(codes), like=codes).argsort() < len(codes) / 10
+        held = Noise(seed).uniform("held", len(codes), like=codes).argsort() < len(codes) // 10
         seen, unseen = codes[~held], codes[held] if held.any() else codes
         optimiser = torch.optim.Adam(flow.parameters(), RATE)
         decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, STEPS)
