@@ -150,7 +150,7 @@ def test_a_part_at_time_one_is_not_read():
     assert_close(diffusion.complete(other, known, start), diffusion.complete(codes, known, start))
 
 
-def test_times_are_even_but_for_a_tenth_that_is_the_end():
+def test_times_are_late_ones_more_often_and_a_tenth_of_them_is_the_end():
     time = random_times(Noise(0), "time", 20_000, 1, like=torch.zeros(1))
     assert abs(float((time == 1).float().mean()) - 0.1) < 0.01
     assert_close(
@@ -210,7 +210,7 @@ def test_denoising_equals_its_formula_item_by_item():
             conditioned += bool(given)
             if not targets:
                 continue
-            t = min(1.0, float(u[item, draw, 0]) / 0.9)
+            t = min(1.0, math.sqrt(float(u[item, draw, 0]) / 0.9))
             x, angles, wanted = torch.zeros(12, dtype=torch.float64), [], torch.zeros(12, dtype=torch.float64)
             for name in order:
                 m, at = NAMES.index(name), place[name]

@@ -86,7 +86,7 @@ def everything(method: Method) -> dict[str, object]:
                 parameter.copy_(0.1 * Noise(number).normal("start", *parameter.shape, like=parameter))
         told["draws"] = method.model.eval().draw(3, Noise(1))
     for number, phase in enumerate(method.phases):
-        told[f"phase {number}"] = (phase.share, phase.data, phase.frozen, phase.name)
+        told[f"phase {number}"] = (phase.share, phase.passes, phase.data, phase.frozen, phase.name)
         for place, player in enumerate(phase.players):
             told[f"player {number}/{place}"] = (player.parameters, type(player.objective).__name__)
     batch = toy_batch(len(method.model.modalities), num_items=40, missing=0.3)

@@ -95,6 +95,32 @@ def test_phases_share_the_epochs():
         plan_stages([Phase([], data="cods")], 2, 10, 4)
 
 
+def test_a_phase_of_several_passes_sees_every_item_as_often_in_an_epoch():
+    phases = [Phase([]), Phase([], passes=3), Phase([])]
+    stages = plan_stages(phases, 6, 10, 4)
+    assert [(s.first_step, s.steps_per_epoch, s.num_steps) for s in stages] == [(0, 3, 6), (6, 9, 18), (24, 3, 6)]
+    rows = torch.arange(10)
+    orders = [epoch_order(rows, 0, 2, number) for number in range(3)]
+    assert all(order.sort().values.equal(rows) for order in orders)
+    assert len({tuple(order.tolist()) for order in orders}) == 3
+    seen = []
+
+    @dataclass(frozen=True)
+    class Counted(Objective):
+        inner: Objective
+
+        def __call__(self, model, batch, step):
+            seen.extend([len(batch)] * model.training)
+            return self.inner(model, batch, step)
+
+    method = toy_method()
+    (phase,) = method.phases
+    counted = [Player(Counted(player.objective)) for player in phase.players]
+    history = fit(replace(method, phases=[replace(phase, players=counted, passes=3)]), epochs=2)
+    assert sum(seen) == 2 * 3 * len(toy_splits()["train"])
+    assert history.num_epochs == 2 and history.rows[-1]["step"] == len(seen)
+
+
 def test_the_learning_rate_rises_then_falls():
     config = TrainingConfig(learning_rate=2.0)
     rates = [learning_rate(config, step, 1000) for step in range(1000)]

@@ -27,6 +27,7 @@ from isthmus.imputation import Imputed, impute
 from isthmus.kinds.base import Kind
 from isthmus.methods.base import Method, build_method, check_options
 from isthmus.methods.coupled import check_couplings, couple
+from isthmus.methods.schedules import check_free_bits, leave_free
 from isthmus.modality import Modality
 from isthmus.model import MultimodalAutoencoder
 from isthmus.noise import Noise
@@ -67,6 +68,7 @@ class Autoencoder:
         options: Options of the method.
         couplings: What holds the codes of modalities together beside the method, with weights by name, as in
             `{"contrastive": 0.1}`; names alone take default weights. `isthmus.methods.couple` says what a weight means.
+        free_bits: Bits of an item's divergence that cost nothing (Kingma et al. 2016), against codes that say nothing.
         sampler: What new items are drawn from: "mixture", "flow" or "diffusion", fitted to the codes of the training
             items, or "prior", the model's own density of codes. None takes the method's own, for most "mixture". Draws
             for known items heed the mixture with each of the first three.
@@ -102,6 +104,7 @@ class Autoencoder:
         *,
         options: Mapping[str, Any] | None = None,
         couplings: str | Iterable[str] | Mapping[str, float | None] = (),
+        free_bits: float = 0.0,
         sampler: str | None = None,
         width: int = 256,
         key: str | None = None,
@@ -125,7 +128,7 @@ class Autoencoder:
         if not all(isinstance(size, int) and size >= 1 for size in (latent_dim, width)):
             raise ValueError(f"latent_dim is {latent_dim} and width is {width}. Expected whole numbers of at least 1.")
         self.method, self.latent_dim, self.options, self.couplings = method, latent_dim, options, couplings
-        self.width = width
+        self.width, self.free_bits = width, check_free_bits(free_bits)
         self.sampler = None if sampler is None else check_sampler(sampler)
         self.key, self.ignore, self.label, self.split, self.group = key, ignore, label, split, group
         self.kinds, self.modalities, self.settings = kinds, modalities, settings
@@ -247,7 +250,7 @@ class Autoencoder:
                 for name, kind in self.kinds_.items()
             }
             method = build_method(self.method, modalities, latent_dim=self.latent_dim, options=self.options)
-            self.method_ = couple(method, self.couplings)
+            self.method_ = couple(leave_free(method, self.free_bits), self.couplings)
         finally:
             torch.set_rng_state(state)
 

@@ -38,6 +38,10 @@ def train(
     ] = None,
     method: Annotated[str | None, typer.Option(help="Published method; 'isthmus methods' lists them.")] = None,
     latent_dim: Annotated[int | None, typer.Option(help="Numbers in the code.")] = None,
+    free_bits: Annotated[
+        float | None,
+        typer.Option(help="Bits of each item's divergence that cost nothing: against codes that say nothing."),
+    ] = None,
     sampler: Annotated[
         str | None, typer.Option(help="What new items are drawn from: mixture, flow, diffusion or prior.")
     ] = None,
@@ -89,7 +93,14 @@ def train(
 ) -> None:
     """Train on a table: its columns are looked at and printed first."""
     flags = {
-        **{"method": method, "latent_dim": latent_dim, "sampler": sampler, "width": width, "epochs": epochs},
+        **{
+            "method": method,
+            "latent_dim": latent_dim,
+            "free_bits": free_bits,
+            "sampler": sampler,
+            "width": width,
+            "epochs": epochs,
+        },
         **{"batch_size": batch_size, "learning_rate": learning_rate, "optimiser": optimiser},
         **{"weight_decay": weight_decay, "schedule": schedule},
         **{"clip_norm": clip_norm, "patience": patience, "precision": precision, "devices": devices},

@@ -41,6 +41,7 @@ class Phase:
             the phase begins: a batch then holds codes `(n, D)` in the place of values.
         frozen: Prefixes of modules that stay as they are, in eval mode.
         name: Shown in the log.
+        passes: Over the data in an epoch: several where a step is cheap beside one on items.
     """
 
     players: Sequence[Player]
@@ -48,6 +49,7 @@ class Phase:
     data: str = "items"
     frozen: tuple[str, ...] = ()
     name: str = "train"
+    passes: int = 1
 
 
 @dataclass(frozen=True)

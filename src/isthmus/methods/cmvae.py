@@ -34,6 +34,7 @@ def cmvae(
     num_draws: int = 1,
     stratified: bool = True,
     beta: float = 1.0,
+    warmup: float = 0.0,
     family: str = "laplace",
     share: str | None = None,
     balance: str | Mapping[str, float] = "per_dimension",
@@ -50,6 +51,7 @@ def cmvae(
         num_draws: `K` importance draws per expert.
         stratified: Draw from every expert in each step; False draws one per item, M times cheaper.
         beta: Weight of the densities against the reconstructions.
+        warmup: Share of training over which beta grows from zero.
         family: Of experts and prior, "laplace" or "normal".
         share: "trunk" for common encoder layers, "encoders" for one encoder of all pictures of one shape.
         balance: Weights of the modalities' reconstructions.
@@ -65,5 +67,5 @@ def cmvae(
         share=share,
         balance=balance,
     )
-    objective = PrivateMixtureIWAE(num_draws, stratified, beta)
+    objective = PrivateMixtureIWAE(num_draws, stratified, beta, warmup)
     return Method(model, [Phase([Player(objective)])], Capabilities(bound=False))

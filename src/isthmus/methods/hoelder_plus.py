@@ -31,6 +31,7 @@ def hoelder_plus(
     num_draws: int = 1,
     stratified: bool = True,
     beta: float = 1.0,
+    warmup: float = 0.0,
     share: str | None = None,
     balance: str | Mapping[str, float] = "per_dimension",
 ) -> Method:
@@ -45,6 +46,7 @@ def hoelder_plus(
         num_draws: `K` importance draws per component.
         stratified: Draw from every component of the pool, `M (M + 1) / 2`, in each step; False draws one per item.
         beta: Weight of the densities against the reconstructions.
+        warmup: Share of training over which beta grows from zero.
         share: "trunk" for common encoder layers, "encoders" for one encoder of all pictures of one shape.
         balance: Weights of the modalities' reconstructions.
     """
@@ -59,5 +61,5 @@ def hoelder_plus(
         share=share,
         balance=balance,
     )
-    objective = PrivateMixtureIWAE(num_draws, stratified, beta)
+    objective = PrivateMixtureIWAE(num_draws, stratified, beta, warmup)
     return Method(model, [Phase([Player(objective)])], Capabilities(bound=False))

@@ -36,6 +36,7 @@ def idmvae(
     num_draws: int = 1,
     stratified: bool = True,
     beta: float = 1.0,
+    warmup: float = 0.0,
     family: str = "laplace",
     learn_prior: bool = True,
     share: str | None = None,
@@ -55,6 +56,7 @@ def idmvae(
         num_draws: `K` importance draws per expert.
         stratified: Draw from every expert in each step; False draws one per item, M times cheaper.
         beta: Weight of the densities against the reconstructions.
+        warmup: Share of training over which beta grows from zero.
         family: Of experts and prior, "laplace" or "normal".
         learn_prior: Learn the scale of the prior.
         share: "trunk" for common encoder layers, "encoders" for one encoder of all pictures of one shape.
@@ -67,6 +69,7 @@ def idmvae(
         num_draws=num_draws,
         stratified=stratified,
         beta=beta,
+        warmup=warmup,
         family=family,
         learn_prior=learn_prior,
         share=share,

@@ -41,9 +41,10 @@ def mld(
     *,
     latent_dim: int,
     diffuse: float = 0.5,
-    given: float = 0.5,
-    num_noises: int = 4,
-    width: int = 512,
+    passes: int = 24,
+    given: float = 0.8,
+    num_noises: int = 1,
+    width: int = 256,
     num_blocks: int = 3,
     num_steps: int = 50,
     beta: float = 0.0,
@@ -59,6 +60,7 @@ def mld(
         modalities: By name.
         latent_dim: Dimensions of each modality's code.
         diffuse: Share of the epochs that the diffusion gets.
+        passes: Over all codes in each of these epochs; a step on codes costs little.
         given: Probability that some of an item's modalities are given while others are denoised.
         num_noises: Noises of each item in a step of the diffusion.
         width: Of the diffusion's network.
@@ -86,7 +88,7 @@ def mld(
     )
     alone = Phase([Player(Apart(beta, noise))], share=1 - diffuse, name="autoencoders")
     denoise = Player(MultiTimeDenoising(given, num_noises), ("prior.",))
-    diffusion = Phase([denoise], share=diffuse, data="codes", name="diffusion")
+    diffusion = Phase([denoise], share=diffuse, data="codes", name="diffusion", passes=passes)
     return Method(
         model, [alone, diffusion], Capabilities(density=False, bound=False, uncertainty=False), sampler="prior"
     )

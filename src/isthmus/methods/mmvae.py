@@ -35,6 +35,7 @@ def mmvae(
     dreg: bool = True,
     stratified: bool = True,
     beta: float = 1.0,
+    warmup: float = 0.0,
     family: str = "laplace",
     learn_prior: bool = True,
     share: str | None = None,
@@ -50,6 +51,7 @@ def mmvae(
         dreg: Doubly reparametrised gradients, in which noise does not grow with `K`.
         stratified: Draw from every expert in each step; False draws one per item, M times cheaper.
         beta: Weight of the densities against the reconstructions.
+        warmup: Share of training over which beta grows from zero.
         family: Of experts and prior, "laplace" or "normal".
         learn_prior: Learn the scale of the prior.
         share: "trunk" for common encoder layers, "encoders" for one encoder of all pictures of one shape.
@@ -64,4 +66,4 @@ def mmvae(
         share=share,
         balance=balance,
     )
-    return Method(model, [Phase([Player(MixtureIWAE(num_draws, stratified, beta, dreg))])])
+    return Method(model, [Phase([Player(MixtureIWAE(num_draws, stratified, beta, dreg, warmup))])])

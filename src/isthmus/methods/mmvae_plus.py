@@ -39,6 +39,7 @@ def mmvae_plus(
     num_draws: int = 1,
     stratified: bool = True,
     beta: float = 1.0,
+    warmup: float = 0.0,
     family: str = "laplace",
     learn_prior: bool = True,
     share: str | None = None,
@@ -54,6 +55,7 @@ def mmvae_plus(
         num_draws: `K` importance draws per expert.
         stratified: Draw from every expert in each step; False draws one per item, M times cheaper.
         beta: Weight of the densities against the reconstructions.
+        warmup: Share of training over which beta grows from zero.
         family: Of experts and prior, "laplace" or "normal".
         learn_prior: Learn the scale of the prior.
         share: "trunk" for common encoder layers, "encoders" for one encoder of all pictures of one shape.
@@ -70,5 +72,5 @@ def mmvae_plus(
         share=share,
         balance=balance,
     )
-    objective = PrivateMixtureIWAE(num_draws, stratified, beta)
+    objective = PrivateMixtureIWAE(num_draws, stratified, beta, warmup)
     return Method(model, [Phase([Player(objective)])], Capabilities(bound=False))

@@ -4,7 +4,7 @@ A route `A -> B` encodes a subset A and scores the decoding of B. An objective a
 each term is in nats and per item, and the mean over items is taken once, in the training loop.
 """
 
-from isthmus.objectives.base import Objective, Step, Terms, log_likelihoods, reconstruction_terms, warm, weigh
+from isthmus.objectives.base import Charged, Objective, Step, Terms, log_likelihoods, reconstruction_terms, warm, weigh
 from isthmus.objectives.conditional import ConditionalELBO
 from isthmus.objectives.elbo import ELBO, JointELBO, SubsetELBO
 from isthmus.objectives.experts import (
@@ -30,6 +30,7 @@ from isthmus.objectives.tokens import HiddenTokens, visible_tokens
 __all__ = [
     "ELBO",
     "Apart",
+    "Charged",
     "ConditionalELBO",
     "CriticOfCodes",
     "FlowLikelihood",

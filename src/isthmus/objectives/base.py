@@ -5,6 +5,7 @@ Shapes: `K` draws, `S` sources, `M` modalities, `B` items, `N` items of all proc
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -110,6 +111,23 @@ class Objective(ABC):
 
     @abstractmethod
     def __call__(self, model: MultimodalAutoencoder, batch: Batch, step: Step) -> Terms: ...
+
+
+@dataclass(frozen=True)
+class Charged(Objective):
+    """An objective that charges for what codes say, by a divergence of its own.
+
+    Args:
+        free_bits: Bits of an item's divergence that cost nothing: codes that say less are left alone, and need not
+            give up the little that they say. Kingma et al. 2016, arXiv:1606.04934, appendix C.8, where dimensions have
+            theirs each, over the mean of a batch; here an item does not depend on its batch.
+    """
+
+    free_bits: float = field(default=0.0, kw_only=True)
+
+    def charge(self, divergence: Tensor) -> Tensor:
+        """What is to be paid for divergences in nats, of any shape: at least what is free."""
+        return divergence.clamp_min(self.free_bits * math.log(2)) if self.free_bits else divergence
 
 
 def warm(beta: float, warmup: float, fraction: float) -> float:

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from isthmus.batch import Batch
 from isthmus.gaussians import normal_kl
 from isthmus.model import MultimodalAutoencoder
-from isthmus.objectives.base import Objective, Step, Terms, log_likelihoods, warm, weigh
+from isthmus.objectives.base import Charged, Step, Terms, log_likelihoods, warm, weigh
 from isthmus.objectives.subsets import random_parts
 from isthmus.posteriors import Mixture
 
 
 @dataclass(frozen=True)
-class ConditionalELBO(Objective):
+class ConditionalELBO(Charged):
     r"""What an item has is told from a random part `C` of it, the target `T` being the rest.
 
     .. math:: \log p(x_T | x_C) \ge E_{q(z|x_C, x_T)}\Big[\sum_{m \in T} \lambda_m \log p(x_m|z)\Big]
@@ -50,5 +50,5 @@ class ConditionalELBO(Objective):
         divergence = normal_kl(posterior.loc, posterior.log_scale, conditional.loc, conditional.log_scale)[0]
         return Terms(
             {**{f"reconstruction/{name}": score for name, score in expected.items()}, "divergence": divergence},
-            item_loss=warm(self.beta, self.warmup, step.fraction) * divergence - weighted,
+            item_loss=warm(self.beta, self.warmup, step.fraction) * self.charge(divergence) - weighted,
         )

@@ -14,14 +14,14 @@ from isthmus.batch import Batch
 from isthmus.inference import FlowEvidence, JointEvidence, PrivateEvidence
 from isthmus.model import MultimodalAutoencoder
 from isthmus.noise import Noise
-from isthmus.objectives.base import Objective, Step, Terms, reconstruction_terms, warm, weigh
+from isthmus.objectives.base import Charged, Step, Terms, reconstruction_terms, warm, weigh
 from isthmus.objectives.experts import divergence_to_experts
 from isthmus.objectives.subsets import random_subsets
 from isthmus.posteriors import Posterior
 
 
 @dataclass(frozen=True)
-class ELBO(Objective):
+class ELBO(Charged):
     r"""The evidence lower bound of what is observed, under any fusion.
 
     .. math:: E_{q(z|x_A)}\Big[\sum_{m \in A} \lambda_m \log p(x_m | z)\Big] - \beta\, KL(q(z|x_A) \| p(z))
@@ -48,13 +48,13 @@ class ELBO(Objective):
         divergence = posterior.kl(model.prior)
         return Terms(
             {**terms, "divergence": divergence},
-            item_loss=warm(self.beta, self.warmup, step.fraction) * divergence - weighted,
+            item_loss=warm(self.beta, self.warmup, step.fraction) * self.charge(divergence) - weighted,
             bound=plain - divergence,
         )
 
 
 @dataclass(frozen=True)
-class SubsetELBO(Objective):
+class SubsetELBO(Charged):
     r"""The mean of the ELBOs of all that is observed, of each modality alone, and of `random_subsets` random subsets.
 
     .. math:: ELBO(x_J) + \sum_m ELBO(x_m) + \sum_{k} ELBO(x_{A_k}), \quad
@@ -98,7 +98,7 @@ class SubsetELBO(Objective):
         weight = there.to(z) / there.sum(dim=0).clamp_min(1)
         return Terms(
             {**{f"reconstruction/{name}": score[0] for name, score in scores.items()}, "divergence": divergence[0]},
-            item_loss=(weight * (beta * divergence - weighted)).sum(dim=0),
+            item_loss=(weight * (beta * self.charge(divergence) - weighted)).sum(dim=0),
             bound=plain[0] - divergence[0],
         )
 
@@ -116,7 +116,7 @@ class SubsetELBO(Objective):
 
 
 @dataclass(frozen=True)
-class JointELBO(Objective):
+class JointELBO(Charged):
     r"""The ELBO of a joint network, which every expert learns to stand in for.
 
     .. math:: E_{q(z|x_A)}\Big[\sum_{m \in A} \lambda_m \log p(x_m|z)\Big] - \beta\, KL(q(z|x_A) \| p(z))
@@ -142,7 +142,7 @@ class JointELBO(Objective):
         terms, plain, weighted = reconstruction_terms(model, evidence.joint.rsample(1, step.noise), batch)
         to_prior = evidence.joint.kl(model.prior)
         terms = {**terms, "divergence": to_prior}
-        divergence = self.beta * to_prior
+        divergence = self.beta * self.charge(to_prior)
         if self.alpha:
             assert isinstance(evidence, JointEvidence)
             terms["divergence/experts"] = divergence_to_experts(evidence.joint, evidence).sum(dim=0)

@@ -16,13 +16,13 @@ from isthmus.gaussians import normal_kl, normal_log_prob
 from isthmus.inference import Evidence, ExpertEvidence, NexusEvidence
 from isthmus.model import MultimodalAutoencoder
 from isthmus.noise import Noise
-from isthmus.objectives.base import Objective, Step, Terms, reconstruction_terms, warm, weigh
+from isthmus.objectives.base import Charged, Step, Terms, reconstruction_terms, warm, weigh
 from isthmus.objectives.subsets import random_parts
 from isthmus.posteriors import Draws, Mixture
 
 
 @dataclass(frozen=True)
-class TotalCorrelation(Objective):
+class TotalCorrelation(Charged):
     r"""Reconstruct from all that is observed; keep the posterior near every expert, so each can stand in for it.
 
     .. math:: \frac{M-\alpha}{M} E_{q(z|x)}\Big[\sum_m \lambda_m \log p(x_m|z)\Big] - \beta \Big[ (1-\alpha)
@@ -64,7 +64,7 @@ class TotalCorrelation(Objective):
         conditional = to_experts.sum(dim=0) / count
         return Terms(
             {**terms, "divergence": to_prior, "divergence/experts": conditional},
-            item_loss=beta * ((1 - self.alpha) * to_prior + self.alpha * conditional)
+            item_loss=beta * ((1 - self.alpha) * self.charge(to_prior) + self.alpha * conditional)
             - (count - self.alpha) / count * weighted,
             bound=plain - to_prior,
         )
@@ -79,7 +79,7 @@ class TotalCorrelation(Objective):
 
 
 @dataclass(frozen=True)
-class SelfRoutes(Objective):
+class SelfRoutes(Charged):
     r"""Reconstruct from all that is observed, and each modality from itself alone; keep the two near each other.
 
     .. math:: \frac{1}{M+1} \Big[ \sum_m \lambda_m \big( E_{q(z|x)} \log p(x_m|z) + E_{q(z|x_m)} \log p(x_m|z) \big)
@@ -121,13 +121,13 @@ class SelfRoutes(Objective):
                 "divergence": to_prior,
                 "divergence/experts": to_experts,
             },
-            item_loss=(beta * (to_prior + to_experts) - weighted - weighted_own) / (count + 1),
+            item_loss=(beta * (self.charge(to_prior) + to_experts) - weighted - weighted_own) / (count + 1),
             bound=plain - to_prior,
         )
 
 
 @dataclass(frozen=True)
-class SoftSharing(Objective):
+class SoftSharing(Charged):
     r"""Each modality reconstructs itself; its expert is kept near the mixture of all experts of the item.
 
     .. math:: \sum_m \lambda_m E_{q(z|x_m)} \log p(x_m | z) - \beta \sum_m KL\Big(q(z|x_m) \Big\| \frac{1}{M} \sum_k
@@ -166,12 +166,12 @@ class SoftSharing(Objective):
         divergence = (shared * to_mixture + (1 - shared) * to_prior).sum(dim=0)
         return Terms(
             {**{f"reconstruction/{name}": score for name, score in own.items()}, "divergence": divergence},
-            item_loss=self.beta * divergence - weighted,
+            item_loss=self.beta * self.charge(divergence) - weighted,
         )
 
 
 @dataclass(frozen=True)
-class OwnELBO(Objective):
+class OwnELBO(Charged):
     r"""The bound of each modality by itself, from its own expert.
 
     .. math:: \sum_m E_{q(z|x_m)} \lambda_m \log p(x_m | z) - \beta\, KL(q(z|x_m) \| p(z))
@@ -200,7 +200,7 @@ class OwnELBO(Objective):
         divergence = torch.where(evidence.present, to_prior, 0.0).sum(dim=0)
         return Terms(
             {**{f"reconstruction/{name}": score for name, score in own.items()}, "divergence": divergence},
-            item_loss=warm(self.beta, self.warmup, step.fraction) * divergence - weighted,
+            item_loss=warm(self.beta, self.warmup, step.fraction) * self.charge(divergence) - weighted,
         )
 
 

@@ -15,7 +15,7 @@ from isthmus.batch import Batch
 from isthmus.fusions import all_subsets
 from isthmus.model import MultimodalAutoencoder
 from isthmus.noise import Noise
-from isthmus.objectives.base import Objective, Step, Terms, warm, weigh
+from isthmus.objectives.base import Charged, Step, Terms, warm, weigh
 from isthmus.objectives.subsets import random_parts
 from isthmus.posteriors import Ladder
 from isthmus.priors import LadderPrior
@@ -24,7 +24,7 @@ MAX_MODALITIES_WITH_ALL_PARTS = 3
 
 
 @dataclass(frozen=True)
-class LadderELBO(Objective):
+class LadderELBO(Charged):
     r"""The mean over subsets of what is observed of the ELBOs of the whole, inferred from each subset alone.
 
     .. math:: \frac{1}{|P|} \sum_{A \in P} E_{q(z|x_A)} \Big[ \sum_m \lambda_m \log p(x_m|z) - \beta \sum_l
@@ -59,7 +59,7 @@ class LadderELBO(Objective):
         beta = warm(self.beta, self.warmup, step.fraction)
         return Terms(
             {**{f"reconstruction/{name}": score[0] for name, score in scores.items()}, "divergence": divergence[0]},
-            item_loss=(weight * (beta * divergence - weighted)).sum(dim=0),
+            item_loss=(weight * (beta * self.charge(divergence) - weighted)).sum(dim=0),
             bound=plain[0] - divergence[0],
         )
 

@@ -16,13 +16,13 @@ from isthmus.inference import NexusEvidence
 from isthmus.model import MultimodalAutoencoder
 from isthmus.networks.levels import TwoLevelDecoder
 from isthmus.noise import Noise
-from isthmus.objectives.base import Objective, Step, Terms, warm, weigh
+from isthmus.objectives.base import Charged, Step, Terms, warm, weigh
 from isthmus.objectives.experts import own_codes
 from isthmus.objectives.subsets import random_parts
 
 
 @dataclass(frozen=True)
-class TwoLevels(Objective):
+class TwoLevels(Charged):
     r"""An ELBO for each modality with a code of its own, and one that explains these codes by a code above them.
 
     .. math:: \sum_m \big( \lambda_m \log p(x_m | w_m) - \beta\, KL(q(w_m|x_m) \| p(w)) \big)
@@ -74,7 +74,7 @@ class TwoLevels(Objective):
                 "divergence": above,
                 "divergence/own": below,
             },
-            item_loss=warm(self.beta, self.warmup, step.fraction) * (above + below)
+            item_loss=warm(self.beta, self.warmup, step.fraction) * self.charge(above + below)
             - weighted
             - torch.stack(list(told.values())).sum(dim=0),
         )

@@ -17,7 +17,7 @@ from isthmus.gaussians import log_prob, normal_kl, product_of_normals
 from isthmus.inference import ExpertEvidence, PrivateEvidence, PrivateInference
 from isthmus.model import MultimodalAutoencoder
 from isthmus.networks.named import private_order
-from isthmus.objectives.base import Objective, Step, Terms, log_likelihoods, reconstruction_terms, warm, weigh
+from isthmus.objectives.base import Charged, Objective, Step, Terms, log_likelihoods, reconstruction_terms, warm, weigh
 from isthmus.posteriors import Draws, Mixture
 
 
@@ -39,12 +39,14 @@ class MixtureIWAE(Objective):
             by the square of its importance for the encoders: it does not drown in noise as `K` grows. The loss is the
             same. The identity behind it is exact for one expert and `beta=1`; for more, as in Shi et al., the density
             below the line is that of the whole mixture.
+        warmup: Share of training over which beta grows from zero.
     """
 
     num_draws: int = 1
     stratified: bool = True
     beta: float = 1.0
     dreg: bool = False
+    warmup: float = 0.0
 
     def __call__(self, model: MultimodalAutoencoder, batch: Batch, step: Step) -> Terms:
         posterior = step.evidence(model, batch).posterior()
@@ -54,7 +56,7 @@ class MixtureIWAE(Objective):
         below = posterior.detach() if self.dreg else posterior
         divergence = below.log_prob(draws.z) - model.prior.log_prob(draws.z)
         divergence = torch.where(draws.use, divergence, 0.0)
-        log_weight = weighted - self.beta * divergence
+        log_weight = weighted - warm(self.beta, self.warmup, step.fraction) * divergence
         if self.dreg and draws.z.requires_grad:
             importance = log_weight.detach().softmax(dim=0)
             draws.z.register_hook(lambda gradient: gradient * importance[..., None])
@@ -89,11 +91,13 @@ class PrivateMixtureIWAE(Objective):
         num_draws: `K`.
         stratified: Draw from every component (M decodes of each modality); False draws one component per item.
         beta: Weight of the densities against the reconstructions.
+        warmup: Share of training over which beta grows from zero.
     """
 
     num_draws: int = 1
     stratified: bool = True
     beta: float = 1.0
+    warmup: float = 0.0
 
     def __call__(self, model: MultimodalAutoencoder, batch: Batch, step: Step) -> Terms:
         evidence = step.evidence(model, batch)
@@ -121,17 +125,18 @@ class PrivateMixtureIWAE(Objective):
         scores = log_likelihoods(model, replace(draws, z=z), batch)
         _, weighted = weigh(model, scores)
         divergence = torch.where(draws.use, divergence, 0.0)
+        beta = warm(self.beta, self.warmup, step.fraction)
         return Terms(
             {
                 **{f"reconstruction/{name}": draws.expect(score) for name, score in scores.items()},
                 "divergence": draws.expect(divergence),
             },
-            item_loss=-importance_weighted(weighted - self.beta * divergence, draws),
+            item_loss=-importance_weighted(weighted - beta * divergence, draws),
         )
 
 
 @dataclass(frozen=True)
-class JensenShannon(Objective):
+class JensenShannon(Charged):
     r"""Reconstruct from a mixture of experts; keep experts and prior near the geometric mean of them all.
 
     .. math:: E_{q(z|x)} \Big[ \sum_m \lambda_m \log p(x_m|z) \Big] - \beta \sum_{\nu=0}^{M} \pi_\nu KL(q_\nu \| g),
@@ -166,5 +171,5 @@ class JensenShannon(Objective):
         divergence = each.sum(dim=0) / count
         return Terms(
             {**terms, "divergence": divergence},
-            item_loss=warm(self.beta, self.warmup, step.fraction) * divergence - weighted,
+            item_loss=warm(self.beta, self.warmup, step.fraction) * self.charge(divergence) - weighted,
         )

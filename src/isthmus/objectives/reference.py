@@ -15,12 +15,12 @@ from isthmus.fusions import FirstExpert
 from isthmus.inference import ExpertEvidence, PrivateEvidence
 from isthmus.model import MultimodalAutoencoder
 from isthmus.noise import Noise
-from isthmus.objectives.base import Objective, Step, Terms, reconstruction_terms, warm
+from isthmus.objectives.base import Charged, Step, Terms, reconstruction_terms, warm
 from isthmus.posteriors import Draws
 
 
 @dataclass(frozen=True)
-class ReferenceELBO(Objective):
+class ReferenceELBO(Charged):
     r"""The code of one modality explains all that an item has; less often, that of another one does.
 
     .. math:: \mu\, L(x_r) + \frac{1 - \mu}{M - 1} \sum_{m \ne r} L(x_m), \quad
@@ -56,7 +56,7 @@ class ReferenceELBO(Objective):
         divergence = (weight * torch.stack([q.kl(model.prior) for q in posteriors])).sum(dim=0)
         return Terms(
             {**terms, "divergence": divergence},
-            item_loss=warm(self.beta, self.warmup, step.fraction) * divergence - weighted,
+            item_loss=warm(self.beta, self.warmup, step.fraction) * self.charge(divergence) - weighted,
             bound=plain - divergence,
         )
 

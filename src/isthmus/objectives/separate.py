@@ -70,8 +70,8 @@ class MultiTimeDenoising(Objective):
         num_noises: Noises, times and givens for each item in a step.
     """
 
-    given: float = 0.5
-    num_noises: int = 4
+    given: float = 0.8
+    num_noises: int = 1
 
     def __call__(self, model: MultimodalAutoencoder, batch: Batch, step: Step) -> Terms:
         assert isinstance(model.prior, DiffusionPrior)

@@ -23,7 +23,7 @@ def fingerprint(method: Method, store: Store, splits: Mapping[str, Tensor], conf
     """As JSON: settings as they are, model, objectives and data as digests."""
     shapes = {name: tuple(tensor.shape) for name, tensor in method.model.state_dict().items()}
     phases = [
-        (phase.name, phase.share, phase.data, phase.frozen, [_told(player) for player in phase.players])
+        (phase.name, phase.share, phase.passes, phase.data, phase.frozen, [_told(player) for player in phase.players])
         for phase in method.phases
     ]
     data: list[object] = [(name, rows.numpy().tobytes()) for name, rows in sorted(splits.items())]

@@ -25,11 +25,8 @@ class Stage:
     phase: Phase
     first_epoch: int
     epochs: int
+    first_step: int
     steps_per_epoch: int
-
-    @property
-    def first_step(self) -> int:
-        return self.first_epoch * self.steps_per_epoch
 
     @property
     def num_steps(self) -> int:
@@ -50,20 +47,20 @@ def plan_stages(phases: Sequence[Phase], epochs: int, num_items: int, batch_size
                 f"Phase '{phase.name}' trains on '{phase.data}', which is unknown. Expected 'items' or 'codes'."
             )
     total = sum(phase.share for phase in phases)
-    steps_per_epoch = math.ceil(num_items / batch_size)
-    stages, first, share = [], 0, 0.0
+    stages, first, first_step, share = list[Stage](), 0, 0, 0.0
     for number, phase in enumerate(phases):
         share += phase.share
         remaining = len(phases) - number - 1
         last = min(max(round(epochs * share / total), first + 1), epochs - remaining)
-        stages.append(Stage(phase, first, last - first, steps_per_epoch))
-        first = last
+        stages.append(Stage(phase, first, last - first, first_step, math.ceil(num_items / batch_size) * phase.passes))
+        first, first_step = last, first_step + stages[-1].num_steps
     return stages
 
 
-def epoch_order(rows: Tensor, seed: int, epoch: int) -> Tensor:
-    """`rows` in the order of one epoch: a function of the seed and the number of the epoch alone."""
-    digest = hashlib.blake2b(f"{seed}/{epoch}/order".encode(), digest_size=8).digest()
+def epoch_order(rows: Tensor, seed: int, epoch: int, number: int = 0) -> Tensor:
+    """`rows` in the order of one pass of one epoch: a function of the seed and these numbers alone."""
+    again = f"/{number}" if number else ""
+    digest = hashlib.blake2b(f"{seed}/{epoch}/order{again}".encode(), digest_size=8).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
     return rows[torch.randperm(len(rows), generator=generator)]
 

@@ -204,8 +204,9 @@ class Trainer:
 
     def _batches(self, stage: Stage) -> Iterator[tuple[Share, Batch]]:
         """This process's part of each batch that is left of the epoch."""
-        order = epoch_order(self.rows, self.config.seed, stage.first_epoch + self.position.epoch)
-        parts = order.split(self.config.batch_size)[self.position.batch :]
+        epoch, size = stage.first_epoch + self.position.epoch, self.config.batch_size
+        orders = [epoch_order(self.rows, self.config.seed, epoch, number) for number in range(stage.phase.passes)]
+        parts = [part for order in orders for part in order.split(size)][self.position.batch :]
         shares = [share(part, self.process.rank, self.process.size) for part in parts]
         store = self.data[0]
         read = store.batch
