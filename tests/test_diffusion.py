@@ -153,9 +153,8 @@ def test_a_part_at_time_one_is_not_read():
 def test_times_are_late_ones_more_often_and_a_tenth_of_them_is_the_end():
     time = random_times(Noise(0), "time", 20_000, 1, like=torch.zeros(1))
     assert abs(float((time == 1).float().mean()) - 0.1) < 0.01
-    assert_close(
-        time[time < 1].quantile(torch.tensor([0.1, 0.5, 0.9])), torch.tensor([0.1, 0.5, 0.9]), atol=0.02, rtol=0
-    )
+    tenths = torch.tensor([0.1, 0.5, 0.9])
+    assert_close(time[time < 1].quantile(tenths), tenths.sqrt(), atol=0.02, rtol=0)
 
 
 def lively(module):

@@ -18,6 +18,7 @@ what an item lacks stands at time 1, where nothing of it is left
   it is noise alone and is left out of the loss, so that any set of modalities trains.
 - **Other than in the paper**: the network tells a direction of motion in the place of the score, which would be
   without bound near time 0 and says nothing about the mean at time 1; draws follow the probability flow in 50 steps.
+  Late times are taken more often.
 - **Cost of a step**: `M` encodings and `M` decodings first; no encodings and no decodings then, as the diffusion
   trains on codes, computed once.
 """
