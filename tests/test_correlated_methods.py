@@ -88,10 +88,15 @@ def own_reconstruction(model, batch, m, code, item):
     return WEIGHTS[NAMES[m]] * log_p(model, batch, m, z, item)
 
 
+def shares(scores):
+    """Of the whole, with a mean of one."""
+    return len(scores) * scores.softmax(dim=0)
+
+
 def predicted(model, codes, n, others, soft):
     predictor = model.inference.predictor
     told = predictor.tell[NAMES[n]](sum(predictor.read[NAMES[m]](codes[m]) for m in others) / len(others))
-    return told.softmax(dim=0) if soft else told
+    return shares(told) if soft else told
 
 
 # --- COMPLETER ------------------------------------------------------------------------------------------------------
@@ -101,7 +106,7 @@ def predicted(model, codes, n, others, soft):
 def test_completer_equals_its_formula():
     method, batch = method_of("completer", alpha=3.0, reconstruction=0.5, prediction=0.2, start=0.1), batch_with_gaps()
     model, size = method.model, size_of(method.model)
-    codes = {(m, i): raw(model, batch, m, i).softmax(dim=0) for i in range(NUM_ITEMS) for m in observed(i)}
+    codes = {(m, i): shares(raw(model, batch, m, i)) for i in range(NUM_ITEMS) for m in observed(i)}
     losses = []
     for item in range(NUM_ITEMS):
         has, errors = observed(item), []
@@ -109,7 +114,7 @@ def test_completer_equals_its_formula():
         for n in has:
             if others := [m for m in has if m != n]:
                 told = predicted(model, {m: codes[m, item] for m in others}, n, others, soft=True)
-                errors.append(((told - codes[n, item]) ** 2).mean())
+                errors.append((((told - codes[n, item]) / len(told)) ** 2).sum())
         losses.append(size * 0.2 / 0.5 * (sum(errors) / len(errors) if errors else ZERO) - explained)
 
     def information(m, n):
@@ -131,11 +136,11 @@ def test_completer_fills_in_codes_from_what_an_item_has():
         if not has:
             assert whole[item].abs().sum() == 0, "the mean training code, before there is one"
             continue
-        codes = {m: raw(model, batch, m, item).softmax(dim=0) for m in has}
+        codes = {m: shares(raw(model, batch, m, item)) for m in has}
         for n, name in enumerate(NAMES):
             expected = codes[n] if n in has else predicted(model, codes, n, has, soft=True)
             assert_close(whole[item, model.private(name)], expected)
-            assert_close(whole[item, model.private(name)].sum().item(), 1.0)
+            assert_close(whole[item, model.private(name)].mean().item(), 1.0)
 
 
 def test_completer_waits_with_predictions():
@@ -373,7 +378,7 @@ def test_dccae_equals_its_formula():
         for n in has:
             if others := [m for m in has if m != n]:
                 told = predicted(model, {m: codes[m, item] for m in others}, n, others, soft=False)
-                errors.append(((told - codes[n, item]) ** 2).mean())
+                errors.append((((told - codes[n, item]) / len(told)) ** 2).sum())
         error = sum(errors) / len(errors) if errors else ZERO
         assert_close(terms.item_loss[item], 0.01 * size * error - explained)
 

@@ -24,7 +24,8 @@ class PredictedInference(SeparateInference):
     Args:
         widths: Features of each encoder, by name.
         private_dim: `P`.
-        soft: Make codes shares that sum to one.
+        soft: Make codes shares of the whole, with a mean of one: shares that sum to one would be too small for
+            decoders and predictions to learn from.
     """
 
     mean_code: Tensor
@@ -40,13 +41,16 @@ class PredictedInference(SeparateInference):
         evidence = super().forward(features, present)
         if not self.soft:
             return evidence
-        codes = torch.where(present[..., None], evidence.codes.softmax(dim=-1), 0.0)
+        codes = torch.where(present[..., None], self._soft(evidence.codes), 0.0)
         return SeparateEvidence(codes, present, self)
 
     def predict(self, codes: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
         """As `Predictor`."""
         told, known = self.predictor(codes, present)
-        return told.softmax(dim=-1) if self.soft else told, known
+        return self._soft(told) if self.soft else told, known
+
+    def _soft(self, scores: Tensor) -> Tensor:
+        return scores.shape[-1] * scores.softmax(dim=-1)
 
     def complete(self, codes: Tensor, present: Tensor) -> Point:
         told, _ = self.predict(codes, present)

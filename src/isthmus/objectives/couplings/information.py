@@ -33,7 +33,8 @@ class Information(PairCoupling):
     def refusal(self, model: MultimodalAutoencoder) -> str | None:
         if isinstance(model.inference, PredictedInference) and model.inference.soft:
             return None
-        return "It needs codes that are shares and sum to one, as those of 'completer' do; 'contrastive' takes any."
+        return "It needs codes that are shares of classes, as those of 'completer' do; 'contrastive' takes any."
 
     def between(self, model: MultimodalAutoencoder, first: Tensor, second: Tensor) -> Tensor:
-        return -shared_information(first, second, self.alpha)
+        size = first.shape[-1]  # codes have a mean of one, shares a sum
+        return -shared_information(first / size, second / size, self.alpha)
