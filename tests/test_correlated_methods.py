@@ -378,7 +378,7 @@ def test_dccae_equals_its_formula():
         for n in has:
             if others := [m for m in has if m != n]:
                 told = predicted(model, {m: codes[m, item] for m in others}, n, others, soft=False)
-                errors.append((((told - codes[n, item]) / len(told)) ** 2).sum())
+                errors.append(((told - codes[n, item]) ** 2).mean())
         error = sum(errors) / len(errors) if errors else ZERO
         assert_close(terms.item_loss[item], 0.01 * size * error - explained)
 
