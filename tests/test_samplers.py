@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from isthmus.estimator import Autoencoder, load
 from isthmus.noise import Noise
 from isthmus.samplers import FITTED, CodeDensity, CodeFlow, check_sampler, fit_samplers, samplers_like
 from isthmus.samplers.mixture import num_components_for
@@ -151,4 +152,24 @@ def test_an_items_draw_does_not_depend_on_the_chunk(monkeypatch):
 
 
 def test_components_follow_from_the_number_of_codes():
-    assert [num_components_for(n, 32) for n in (1, 100, 1600, 10**6)] == [1, 1, 10, 32]
+    assert [num_components_for(n) for n in (1, 39, 400, 10**6)] == [1, 1, 20, 80]
+
+
+def test_a_model_draws_from_the_sampler_it_was_asked_for_also_after_loading(tmp_path, monkeypatch):
+    monkeypatch.setattr("isthmus.samplers.flow.STEPS", 60)
+    table = {"x": [f"{0.1 * n % 1:.3f}" for n in range(60)], "y": ["a" if n % 2 else "b" for n in range(60)]}
+    models, said = {}, []
+    for name in ("mixture", "flow", "prior"):
+        model = Autoencoder("mopoe", 3, sampler=name, epochs=2)
+        model.prepare_fit(table)
+        models[name] = model.train_prepared(say=said.append)
+        model.save(tmp_path / name)
+        again = load(tmp_path / name, device="cpu")
+        assert again.sampler == name
+        assert torch.equal(again.draw_codes(5), model.draw_codes(5))
+    assert said == ["Fitting a flow to the codes of 49 items"]  # the rest is for validation and test
+    # The three are trained alike, and drawn from in three ways.
+    assert len({tuple(model.draw_codes(5).flatten().tolist()) for model in models.values()}) == 3
+    assert models["prior"].model.density is None and isinstance(models["flow"].model.density, CodeDensity)
+    prior = models["prior"].model
+    assert_close(prior.draw(5, Noise(2)), prior.prior.sample(5, Noise(2)))

@@ -190,7 +190,12 @@ class Autoencoder:
         return prepared
 
     def train_prepared(
-        self, *, out: str | os.PathLike[str] | None = None, resume: bool = False, quiet: bool = True
+        self,
+        *,
+        out: str | os.PathLike[str] | None = None,
+        resume: bool = False,
+        quiet: bool = True,
+        say: Callable[[str], None] | None = None,
     ) -> Self:
         """Train on what `prepare_fit` read."""
         prepared = self.prepared_
@@ -213,6 +218,8 @@ class Autoencoder:
         }
         rows = prepared.rows("train")
         observed = torch.stack([prepared.store.present(name)[rows] for name in self.kinds_]).sum(dim=0)
+        if say is not None and self._sampler in ("flow", "diffusion"):  # which may take a minute
+            say(f"Fitting a {self._sampler} to the codes of {len(rows):,} items")
         for part, fitted in fit_samplers(self._sampler, self.history_.codes, observed, self.training.seed).items():
             setattr(self.model, part, fitted.to(self.model.device))
         return self

@@ -166,7 +166,7 @@ def train_run(
     write_rejected(run.rejected, prepared.rejected)
     voice.say(_intention(model, prepared))
     try:
-        model.train_prepared(out=run.folder, resume=resume, quiet=voice.quiet)
+        model.train_prepared(out=run.folder, resume=resume, quiet=voice.quiet, say=voice.say)
     except TrainingInterrupted as stopped:
         raise TrainingInterrupted(f"{stopped}\nGo on with: isthmus train --resume --out {_quoted(run)}") from None
     finally:

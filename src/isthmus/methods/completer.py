@@ -11,8 +11,8 @@ D: numbers of values that are reconstructed
   one is predicted from the others.
 - **Weak**: what only one modality shows is left out of codes but for a tenth of a reconstruction. The information does
   not mind which class of one modality stands for which of another, so what is predicted and then decoded is often
-  wrong: for translations take another method. Codes carry no uncertainty, items have no
-  likelihood, and the information is taken over the items of a batch.
+  wrong: for translations take another method. Codes carry no uncertainty, items have no likelihood, and the
+  information is taken over the items of a batch.
 - **Cost of a step**: `M` encodings, `M` decodings, and small networks.
 - **Published**: Scene-15, accuracy, mutual information and Rand index of clusters 41.1, 45.1 and 24.8, with half of the
   items incomplete 39.5, 42.4 and 23.5 (in the tables of DCP, by its authors).
@@ -45,10 +45,10 @@ def completer(
     balance: str | Mapping[str, float] = "per_dimension",
 ) -> Method:
     """COMPLETER (Lin et al. 2021, CVPR, "COMPLETER: incomplete multi-view clustering via contrastive prediction"): an
-    autoencoder for each modality, whose codes are shares of classes, with a mean of one; mutual information makes the codes of an item
-    agree, and small networks tell each from the others. Codes stand side by side, and what an item lacks is predicted.
-    For more than two modalities the information is the mean over pairs, and predictions start from the mean of what
-    the others say. Items with gaps train what they have; the paper trains on complete ones.
+    autoencoder for each modality, whose codes are shares of classes, with a mean of one; mutual information makes the
+    codes of an item agree, and small networks tell each from the others. Codes stand side by side, and what an item
+    lacks is predicted. For more than two modalities the information is the mean over pairs, and predictions start from
+    the mean of what the others say. Items with gaps train what they have; the paper trains on complete ones.
 
     Args:
         modalities: By name.

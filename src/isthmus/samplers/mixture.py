@@ -1,5 +1,8 @@
 """A mixture of Normals: the density that draws of known items heed, by Bayes' rule, and the default for new ones.
 
+Its components share one covariance. Many that do follow codes of any shape, where few with covariances of their own,
+all that as many items can tell, lump classes together; and Bayes' rule then takes one factorisation for all of them.
+
 Shapes: `C` components, `B` items, `D` latent dimensions.
 """
 
@@ -15,13 +18,14 @@ from torch import Tensor
 from isthmus.noise import Noise
 from isthmus.samplers.base import Sampler, best_known
 
-MAX_COMPONENTS = 32
+MAX_COMPONENTS = 80
+ITEMS_A_COMPONENT = 20
 # Numbers that one chunk of conditional draws may hold at a time.
 MAX_NUMBERS = 2**24
 
 
 class CodeDensity(Sampler):
-    """A mixture of Normals with full covariances, in double precision.
+    """A mixture of Normals with one full covariance, in double precision.
 
     Args:
         num_components: `C`.
@@ -34,10 +38,9 @@ class CodeDensity(Sampler):
 
     def __init__(self, num_components: int, latent_dim: int):
         super().__init__()
-        eye = torch.eye(latent_dim, dtype=torch.float64)
         self.register_buffer("log_weight", torch.full((num_components,), -math.log(num_components)).double())
         self.register_buffer("loc", torch.zeros(num_components, latent_dim, dtype=torch.float64))
-        self.register_buffer("factor", eye.repeat(num_components, 1, 1))
+        self.register_buffer("factor", torch.eye(latent_dim, dtype=torch.float64))
 
     @classmethod
     def fit(cls, codes: Tensor, observed: Tensor | None = None, seed: int = 0) -> CodeDensity:
@@ -46,8 +49,10 @@ class CodeDensity(Sampler):
         from sklearn.mixture import GaussianMixture
 
         codes = best_known(codes, observed, seed)
-        density = cls(num_components_for(*codes.shape), codes.shape[1])
-        mixture = GaussianMixture(len(density.loc), reg_covar=1e-4, max_iter=50, random_state=seed)
+        density = cls(num_components_for(len(codes)), codes.shape[1])
+        mixture = GaussianMixture(
+            len(density.loc), covariance_type="tied", reg_covar=1e-4, max_iter=50, random_state=seed
+        )
         with warnings.catch_warnings():
             # A mixture one step short of convergence draws as well as a converged one.
             warnings.simplefilter("ignore", ConvergenceWarning)
@@ -64,7 +69,7 @@ class CodeDensity(Sampler):
     def sample(self, rows: int, noise: Noise, name: str = "density") -> Tensor:
         component = noise.categorical(f"{name}/component", self.log_weight.expand(rows, -1))
         drawn = noise.normal(name, *self.loc[component].shape, like=self.loc)
-        return self.loc[component] + torch.einsum("rde,re->rd", self.factor[component], drawn)
+        return self.loc[component] + drawn @ self.factor.T
 
     def condition(
         self, loc: Tensor, log_scale: Tensor, prior_log_scale: Tensor, noise: Noise, name: str = "density"
@@ -95,31 +100,24 @@ class CodeDensity(Sampler):
         pull = torch.where(precision > 0, told * loc.double(), 0.0)
         uniform = noise.gumbel(f"{name}/component", len(loc), len(self.loc), like=self.loc)
         drawn = noise.normal(name, *loc.shape, like=self.loc)
-        size = max(1, MAX_NUMBERS // (len(self.loc) * self.loc.shape[1] ** 2))
+        size = max(1, MAX_NUMBERS // (self.loc.shape[1] * (self.loc.shape[1] + len(self.loc))))
         parts = zip(precision.split(size), pull.split(size), uniform.split(size), drawn.split(size), strict=True)
         return torch.cat([self._condition(*part) for part in parts]).to(loc)
 
     def _condition(self, precision: Tensor, pull: Tensor, uniform: Tensor, drawn: Tensor) -> Tensor:
-        own = torch.cholesky_inverse(self.factor)  # precisions (C, D, D)
-        own_pull = torch.einsum("cde,ce->cd", own, self.loc)
-        factor = torch.linalg.cholesky(own + torch.diag_embed(precision)[:, None])  # (B, C, D, D)
-        total = own_pull + pull[:, None]
-        loc = torch.cholesky_solve(total[..., None], factor).squeeze(-1)  # (B, C, D)
+        own = torch.cholesky_inverse(self.factor)
+        own_pull = self.loc @ own  # (C, D)
+        factor = torch.linalg.cholesky(own + torch.diag_embed(precision))  # (B, D, D)
+        total = own_pull + pull[:, None]  # (B, C, D)
+        loc = torch.cholesky_solve(total.mT, factor).mT
         # The evidence of each component, up to what all components share.
-        log_weight = (
-            self.log_weight
-            - self.factor.diagonal(dim1=-2, dim2=-1).log().sum(dim=-1)
-            - 0.5 * (own_pull * self.loc).sum(dim=-1)
-            - factor.diagonal(dim1=-2, dim2=-1).log().sum(dim=-1)
-            + 0.5 * (total * loc).sum(dim=-1)
-        )
+        log_weight = self.log_weight - 0.5 * (own_pull * self.loc).sum(dim=-1) + 0.5 * (total * loc).sum(dim=-1)
         item = torch.arange(len(loc), device=loc.device)
         chosen = (log_weight + uniform).argmax(dim=1)
-        upper = factor[item, chosen].transpose(-1, -2)
-        away = torch.linalg.solve_triangular(upper, drawn[..., None], upper=True).squeeze(-1)
+        away = torch.linalg.solve_triangular(factor.mT, drawn[..., None], upper=True).squeeze(-1)
         return loc[item, chosen] + away
 
 
-def num_components_for(num_items: int, latent_dim: int) -> int:
-    """Components that `num_items` codes can carry: at least five items for every dimension of each, 32 at most."""
-    return max(1, min(MAX_COMPONENTS, num_items // (5 * latent_dim)))
+def num_components_for(num_items: int) -> int:
+    """Components that `num_items` codes can carry: one for every 20 of them, 80 at most."""
+    return max(1, min(MAX_COMPONENTS, num_items // ITEMS_A_COMPONENT))
