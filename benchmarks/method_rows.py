@@ -24,13 +24,13 @@ from isthmus.methods import list_methods, method_defaults
 from isthmus.training import TrainingConfig, default_epochs
 from isthmus.training.config import FREE_SETTINGS
 
-VERSION = 1  # of what is done beside the settings: raise it where scores mean something else
+VERSION = 2  # of what is done beside the settings: raise it where scores mean something else
 FLOORS = "floors"  # in the place of a method
 KINDS = ("image", "audio", "text")
 # How rows are scored. Judges are trained on the same seed whatever seed a method is trained on.
 SCORING = {"seed": 0, "judge_steps": 1000, "judge_width": 128, "likelihood_items": 300, "likelihood_draws": 128}
 # Arguments of the estimator that the data set or the row says, or that its kinds' own settings stand for.
-SAID = {*ROLES, "settings", "method", "options", "encoder", "decoder"}
+SAID = {*ROLES, "settings", "method", "options", "couplings", "encoder", "decoder"}
 
 Row = dict[str, Any]
 
@@ -68,17 +68,19 @@ class Wanted:
         method: Name of a method, or `FLOORS`.
         seed: Of the training; 0 for floors.
         options: Those of the method that are not at their defaults.
+        couplings: Switched on beside the method, with their weights.
     """
 
     data: str
     method: str
     seed: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
+    couplings: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, row: Row) -> Wanted:
         """What a row was made for."""
-        return cls(row["data"], row["method"], row["seed"], row["options"])
+        return cls(row["data"], row["method"], row["seed"], row["options"], row.get("couplings", {}))
 
     def config(self) -> dict[str, Any]:
         """All that decides the scores, as JSON holds it.
@@ -99,6 +101,8 @@ class Wanted:
             training = TrainingConfig(epochs=data.num_epochs, seed=self.seed).model_dump()
             config["method"] = self.method
             config["options"] = {**_on(method_defaults(self.method)), **self.options}
+            if self.couplings:
+                config["couplings"] = dict(self.couplings)
             config["training"] = {name: value for name, value in training.items() if name not in FREE_SETTINGS}
         plain: dict[str, Any] = json.loads(json.dumps(config))
         return plain
@@ -109,11 +113,12 @@ class Wanted:
 
     @property
     def key(self) -> str:
-        """One text for each data set, method, seed and options."""
-        return json.dumps([self.data, self.method, self.seed, self.options], sort_keys=True)
+        """One text for each data set, method, seed, options and couplings."""
+        return json.dumps([self.data, self.method, self.seed, self.options, self.couplings], sort_keys=True)
 
     def describe(self) -> str:
         options = "".join(f" {name}={value}" for name, value in self.options.items())
+        options += "".join(f" + {name} {weight}" for name, weight in self.couplings.items())
         return f"{self.method}{options} on {self.data}, seed {self.seed}"
 
 
@@ -142,9 +147,16 @@ def code_digest() -> str:
     return digest.hexdigest()
 
 
-def wanted_rows(data: str, methods: Sequence[str], seeds: Iterable[int], options: Mapping[str, Any]) -> list[Wanted]:
+def wanted_rows(
+    data: str,
+    methods: Sequence[str],
+    seeds: Iterable[int],
+    options: Mapping[str, Any],
+    couplings: Mapping[str, float] | None = None,
+) -> list[Wanted]:
     """The floors of the data set, then each method with each seed."""
-    return [Wanted(data, FLOORS), *(Wanted(data, name, seed, options) for seed in seeds for name in methods)]
+    made = [Wanted(data, name, seed, options, couplings or {}) for seed in seeds for name in methods]
+    return [Wanted(data, FLOORS), *made]
 
 
 # --- the file ---------------------------------------------------------------------------------------------------------

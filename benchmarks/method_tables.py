@@ -139,7 +139,9 @@ def _floors_of_codes(floor: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _name(row: Row) -> str:
-    return f"`{row['method']}`" + "".join(f" {name}={value}" for name, value in sorted(row["options"].items()))
+    options = "".join(f" {name}={value}" for name, value in sorted(row["options"].items()))
+    couplings = "".join(f" + {name} {weight}" for name, weight in sorted(row.get("couplings", {}).items()))
+    return f"`{row['method']}`{options}{couplings}"
 
 
 def _at(row: Row, place: Place) -> float | None:

@@ -50,8 +50,9 @@ from method_rows import (
 from method_tables import PAGE, fill
 
 from isthmus import __version__
-from isthmus.cli.settings import read_pairs, read_value
+from isthmus.cli.settings import read_pairs, read_value, read_weights
 from isthmus.methods import list_methods
+from isthmus.methods.coupled import check_couplings
 
 ROWS = Path(__file__).parent / "results" / "methods.jsonl"
 ROLES = ["--key", "key", "--split", "split", "--label", "label"]
@@ -65,7 +66,9 @@ def main() -> int:
     if given.rerun:
         return rerun(given.shared, given.work, read_rows(given.rows), given.rerun)
     options = {name: read_value(text) for name, text in read_pairs(given.option, "--option", "beta=2.0").items()}
-    wanted = wanted_rows(given.data, given.methods, given.seeds, options)
+    couplings = check_couplings(read_weights(given.couple))
+    named = {coupling.name: weight for coupling, weight in couplings.items()}
+    wanted = wanted_rows(given.data, given.methods, given.seeds, options, named)
     failed = run_all(given.shared, given.work, wanted, given.rows)
     for line in failed:
         print(f"FAILED {line}", file=sys.stderr)
@@ -80,6 +83,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--methods", type=lambda text: text.split(","), default=list_methods(), metavar="A,B")
     parser.add_argument("--seeds", type=lambda text: [int(seed) for seed in text.split(",")], default=[0])
     parser.add_argument("--option", action="append", metavar="NAME=VALUE", help="of all methods that are run")
+    parser.add_argument("--couple", action="append", metavar="NAME=WEIGHT", help="beside all methods that are run")
     parser.add_argument("--rows", type=Path, default=ROWS, help="the file of JSON lines")
     parser.add_argument("--rerun", type=int, metavar="N", help="train N rows again and compare")
     parser.add_argument("--table", action="store_true", help="write docs/benchmarks.md")
@@ -130,6 +134,7 @@ def make_row(shared: Path, work: Path, wanted: Wanted) -> Row:
     run, words, costs = folder / "runs" / f"{wanted.hash}-{code_digest()}", [], {}
     if wanted.method != FLOORS:
         options = [f"--option={name}={json.dumps(value)}" for name, value in wanted.options.items()]
+        options += [f"--couple={name}={weight}" for name, weight in wanted.couplings.items()]
         settings = ["--method", wanted.method, "--epochs", str(data.num_epochs), "--seed", str(wanted.seed), *options]
         costs |= train(table, run, *ROLES, *settings, "--accelerator", "cpu")
         made = json.loads((run / "model" / "config.json").read_text(encoding="utf-8"))["made"]
@@ -147,6 +152,7 @@ def make_row(shared: Path, work: Path, wanted: Wanted) -> Row:
         "method": wanted.method,
         "seed": wanted.seed,
         "options": dict(wanted.options),
+        "couplings": dict(wanted.couplings),
         "scores": json.loads(out.read_text(encoding="utf-8")),
         "costs": {name: _rounded(value) for name, value in (costs | {"seconds": time.perf_counter() - start}).items()},
         "machine": machine(),

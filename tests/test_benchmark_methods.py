@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import importlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -48,6 +49,7 @@ def row_for(wanted, **scores):
     return {
         "hash": wanted.hash,
         **{"data": wanted.data, "method": wanted.method, "seed": wanted.seed, "options": dict(wanted.options)},
+        "couplings": dict(wanted.couplings),
         "scores": scores,
         "costs": {
             "seconds": 1.0,
@@ -71,10 +73,11 @@ def test_the_hash_follows_what_decides_a_row_and_nothing_else(bench, registry, m
         wanted("digits", "fake"),
         wanted("digits-small", "fake", seed=1),
         wanted("digits-small", "fake", options={"beta": 2.0}),
+        wanted("digits-small", "fake", couplings={"contrastive": 0.05}),
         wanted("digits-small", "mvae"),
         wanted("digits-small", bench.method_rows.FLOORS),
     ]
-    assert len({first, *(other.hash for other in others)}) == 6
+    assert len({first, *(other.hash for other in others)}) == 7
     # An option that is given as it is by default decides nothing.
     assert wanted("digits-small", "fake", options={"beta": 1.0}).hash == first
 
@@ -277,6 +280,8 @@ def test_tables_hold_means_over_seeds_and_floors(bench, registry):
     ]
     made.append(row_for(rows.Wanted("digits-small", "mvae"), joint=None, likelihood={"nats": -1234.5}))
     made.append(row_for(rows.Wanted("digits", "mvae"), likelihood={"nats": 7.0}))
+    coupled = rows.Wanted("digits-small", "mvae", couplings={"contrastive": 0.05})
+    made.append(row_for(coupled, likelihood={"nats": 55.0}))
     page = "before\n<!-- benchmark: digits-small -->\nobsolete\n<!-- end -->\nafter"
     filled = bench.method_tables.fill(page, made)
     assert filled.startswith("before\n<!-- benchmark: digits-small -->\n\n") and filled.endswith(
@@ -284,6 +289,7 @@ def test_tables_hold_means_over_seeds_and_floors(bench, registry):
     )
     assert "| `fake` | 92.0 ± 2.8 |  |" in filled
     assert "| -1,234 |" in filled
+    assert re.search(r"\| `mvae` \+ contrastive 0\.05 \|.*\| 55 \|", filled)
     assert "| `mvae` | 0.25 | 1 | 3 | 4 |" in filled  # half a second an epoch, half of the time on the processor
     assert "obsolete" not in filled and "| 7 |" not in filled
     assert bench.method_tables.fill(filled, made) == filled
