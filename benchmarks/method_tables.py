@@ -45,7 +45,7 @@ CODES: Columns = [
 ]
 
 
-def _epoch_cpu_seconds(row: Row) -> float | None:
+def epoch_cpu_seconds(row: Row) -> float | None:
     """Of the processor: an epoch's time on the clock, by the share of the clock that the training had it."""
     costs = row["costs"]
     if not costs.get("train_cpu_seconds"):  # a training that was stopped and went on
@@ -59,7 +59,7 @@ def _cpu_seconds(row: Row) -> float | None:
 
 
 COST: Columns = [
-    ("an epoch", _epoch_cpu_seconds, ".2f"),
+    ("an epoch", epoch_cpu_seconds, ".2f"),
     ("reading, training, codes", "costs/train_cpu_seconds", ",.0f"),
     ("scoring", "costs/score_cpu_seconds", ",.0f"),
     ("in total", _cpu_seconds, ",.0f"),
@@ -77,8 +77,8 @@ def tables(data: str, rows: Sequence[Row]) -> str:
     own = [row for row in rows if row["data"] == data]
     floor: dict[str, Any] = next((row["scores"] for row in own if row["method"] == FLOORS), {})
     groups: dict[str, list[Row]] = {}
-    for row in sorted((row for row in own if row["method"] != FLOORS), key=_name):
-        groups.setdefault(_name(row), []).append(row)
+    for row in sorted((row for row in own if row["method"] != FLOORS), key=name_of):
+        groups.setdefault(name_of(row), []).append(row)
     parts = [
         ("Draws that show the digit of their source, and new items that agree, %.", AGREE, _floors_of_routes(floor)),
         (
@@ -102,7 +102,7 @@ def table(columns: Columns, groups: Mapping[str, Sequence[Row]], floors: Mapping
     """One line a method, with mean and standard deviation over seeds where there are several; floors by heading."""
     lines = ["| | " + " | ".join(heading for heading, _, _ in columns) + " |", "|---" * (len(columns) + 1) + "|"]
     for name, rows in groups.items():
-        cells = [_cell([_at(row, place) for row in rows], form) for _, place, form in columns]
+        cells = [_cell([at(row, place) for row in rows], form) for _, place, form in columns]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     for name, figures in floors.items():
         cells = [_cell([figures.get(heading)], form) for heading, _, form in columns]
@@ -138,13 +138,13 @@ def _floors_of_codes(floor: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return found | {"CCA": {pair.replace("->", " → "): floor["cca"][pair]["precision1"] for pair in pairs}}
 
 
-def _name(row: Row) -> str:
+def name_of(row: Row) -> str:
     options = "".join(f" {name}={value}" for name, value in sorted(row["options"].items()))
     couplings = "".join(f" + {name} {weight}" for name, weight in sorted(row.get("couplings", {}).items()))
     return f"`{row['method']}`{options}{couplings}"
 
 
-def _at(row: Row, place: Place) -> float | None:
+def at(row: Row, place: Place) -> float | None:
     """The figure at a path such as `scores/joint/coherence`; None where something on the way is not there."""
     if callable(place):
         return place(row)

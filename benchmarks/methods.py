@@ -11,8 +11,9 @@ moment, goes on by the same command; so does a training within it. Data sets are
 number of epochs, and `digits`, 10,000 items and the library's own number. Floors of a data set are its first row.
 
 `--rerun` trains some rows of digits-small again, holds their scores against those in the file, and fails where one is
-further off than `method_reruns.py` allows. `--table` writes docs/benchmarks.md. `--check` fails where that page is not
-what the rows give, or where a row was made with other settings than the present code has; it needs no data.
+further off than `method_reruns.py` allows. `--table` writes the tables of docs/benchmarks.md and docs/which-method.md.
+`--check` fails where they are not what the rows give, or where a row was made with other settings than the present code
+has; it needs no data.
 """
 
 from __future__ import annotations
@@ -32,8 +33,9 @@ from pathlib import Path
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+import method_choice
+import method_tables
 import torch
-from digits import python, train, write_data
 from method_reruns import choose, wrong_scores
 from method_rows import (
     DATA_SETS,
@@ -47,7 +49,7 @@ from method_rows import (
     stale_rows,
     wanted_rows,
 )
-from method_tables import PAGE, fill
+from trainings import python, train, write_data
 
 from isthmus import __version__
 from isthmus.cli.settings import read_pairs, read_value, read_weights
@@ -55,6 +57,7 @@ from isthmus.methods import list_methods
 from isthmus.methods.coupled import check_couplings
 
 ROWS = Path(__file__).parent / "results" / "methods.jsonl"
+PAGES = (method_tables, method_choice)  # each with the path of a page of the documentation, and what fills it
 ROLES = ["--key", "key", "--split", "split", "--label", "label"]
 
 
@@ -86,8 +89,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--couple", action="append", metavar="NAME=WEIGHT", help="beside all methods that are run")
     parser.add_argument("--rows", type=Path, default=ROWS, help="the file of JSON lines")
     parser.add_argument("--rerun", type=int, metavar="N", help="train N rows again and compare")
-    parser.add_argument("--table", action="store_true", help="write docs/benchmarks.md")
-    parser.add_argument("--check", action="store_true", help="compare rows with the code and the page with the rows")
+    parser.add_argument("--table", action="store_true", help="write the pages of the documentation")
+    parser.add_argument("--check", action="store_true", help="compare rows with the code and the pages with the rows")
     given = parser.parse_args()
     if not (given.table or given.check) and given.work is None:
         parser.error("Where are the data, and where may files go? As in: methods.py ../shared/data work")
@@ -196,20 +199,22 @@ def rerun(shared: Path, work: Path, rows: Sequence[Row], count: int) -> int:
 
 
 def check(rows: Sequence[Row]) -> int:
-    """Whether rows are those of the present code, and the page that of the rows; what is wrong is printed."""
+    """Whether rows are those of the present code, and the pages those of the rows; what is wrong is printed."""
     wrong = [f"Stale row, run it again: {line}" for line in stale_rows(rows)]
-    page = PAGE.read_text(encoding="utf-8")
-    if fill(page, rows) != page:
-        wrong.append("docs/benchmarks.md is not what the rows give: run 'python benchmarks/methods.py --table'.")
+    for page in PAGES:
+        text = page.PAGE.read_text(encoding="utf-8")
+        if page.fill(text, rows) != text:
+            wrong.append(f"{page.PAGE.name} is not what the rows give: run 'python benchmarks/methods.py --table'.")
     without = set(list_methods()) - {row["method"] for row in rows}
-    print("\n".join(wrong) or f"{len(rows)} rows, all of the present code, and the page is made from them.")
+    print("\n".join(wrong) or f"{len(rows)} rows, all of the present code, and the pages are made from them.")
     if without:
         print(f"No row yet: {', '.join(sorted(without))}.")
     return 1 if wrong else 0
 
 
 def write_tables(rows: Sequence[Row]) -> int:
-    PAGE.write_text(fill(PAGE.read_text(encoding="utf-8"), rows), encoding="utf-8")
+    for page in PAGES:
+        page.PAGE.write_text(page.fill(page.PAGE.read_text(encoding="utf-8"), rows), encoding="utf-8")
     return 0
 
 

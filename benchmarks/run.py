@@ -1,7 +1,7 @@
 """The short benchmarks, one after another: what `make bench` runs.
 
 Longer ones have commands of their own: `benchmarks/methods.py` (all methods on digits from real files, row by row),
-`benchmarks/digits.py` (some of them, by the commands of a user), `benchmarks/hanzi.py`, `benchmarks/countries.py`.
+`benchmarks/hanzi.py`, `benchmarks/emoji.py`, `benchmarks/clustering.py`, `benchmarks/countries.py`.
 """
 
 from __future__ import annotations

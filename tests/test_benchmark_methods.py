@@ -20,7 +20,7 @@ from isthmus.estimator import Autoencoder
 from isthmus.evaluation import study as studies
 
 ROOT = Path(__file__).resolve().parents[1]
-PARTS = ("digits", "methods", "method_rows", "method_tables", "method_reruns", "method_scores")
+PARTS = ("trainings", "methods", "method_choice", "method_rows", "method_tables", "method_reruns", "method_scores")
 
 
 @pytest.fixture(scope="module")
@@ -207,30 +207,30 @@ def test_a_method_that_fails_is_named_and_the_others_go_on(bench, trainings, tmp
 
 
 def test_the_cost_of_a_training_that_was_stopped_is_not_known(bench, monkeypatch, tmp_path):
-    digits, said = bench.digits, []
+    trainings, said = bench.trainings, []
 
     def isthmus(*words):
         said.append(words)
-        return digits.Cost(seconds=5.0, cpu_seconds=4.0, peak_mib=300.0)
+        return trainings.Cost(seconds=5.0, cpu_seconds=4.0, peak_mib=300.0)
 
-    monkeypatch.setattr(digits, "isthmus", isthmus)
+    monkeypatch.setattr(trainings, "isthmus", isthmus)
     fresh, stopped = tmp_path / "fresh", tmp_path / "stopped"
     for run in (fresh, stopped):
         run.mkdir()
     (stopped / "config.yaml").touch()
     table = tmp_path / "digits.csv"
     known = {"train_seconds": 5.0, "train_cpu_seconds": 4.0, "train_peak_mib": 300.0}
-    assert digits.train(table, fresh, "--method", "mvae") == known
-    assert digits.train(table, stopped, "--method", "mvae") == dict.fromkeys(known)
+    assert trainings.train(table, fresh, "--method", "mvae") == known
+    assert trainings.train(table, stopped, "--method", "mvae") == dict.fromkeys(known)
     assert said[0][:4] == ("train", str(table), "--method", "mvae") and said[1][:2] == ("train", "--resume")
-    assert digits.train(table, fresh, "--method", "mvae") == known and len(said) == 2
+    assert trainings.train(table, fresh, "--method", "mvae") == known and len(said) == 2
 
 
 def test_a_process_that_fails_raises_and_one_that_ends_costs(bench):
-    cost = bench.digits.python("-c", "pass")
+    cost = bench.trainings.python("-c", "pass")
     assert cost.cpu_seconds > 0 and 0 < cost.seconds < 60 and cost.peak_mib > 1
     with pytest.raises(subprocess.CalledProcessError, match="exit status 7"):
-        bench.digits.python("-c", "raise SystemExit(7)")
+        bench.trainings.python("-c", "raise SystemExit(7)")
 
 
 def test_the_command_says_what_it_wants(bench, monkeypatch, capsys):
@@ -247,8 +247,7 @@ def test_the_command_says_what_it_wants(bench, monkeypatch, capsys):
 
 def test_a_stale_row_is_named_with_what_changed(bench, registry, monkeypatch, tmp_path, capsys):
     rows = bench.method_rows
-    monkeypatch.setattr(bench.methods, "PAGE", tmp_path / "page.md")
-    (tmp_path / "page.md").write_text("no block", encoding="utf-8")
+    monkeypatch.setattr(bench.methods, "PAGES", ())
     made = [row_for(rows.Wanted("digits-small", name)) for name in ("fake", "mvae", rows.FLOORS)]
     made.append(row_for(rows.Wanted("digits-small", "fake", 3, {"beta": 4.0})))
     assert bench.methods.check(made) == 0
@@ -296,10 +295,46 @@ def test_tables_hold_means_over_seeds_and_floors(bench, registry):
     assert bench.method_tables.fill(filled, made[1:]) != filled
 
 
+def drawn(bench, method, coherence, variance, frechet, seed=0):
+    """A row whose routes are all alike."""
+    route = {"coherence": coherence, "variance": variance, "frechet": frechet}
+    return row_for(
+        bench.method_rows.Wanted("digits-small", method, seed),
+        routes={name: route for name in bench.method_tables.ROUTES},
+        joint=None,
+    )
+
+
+def test_the_best_for_an_aim_are_told_by_its_figure_among_those_that_may_be(bench, registry):
+    choice = bench.method_choice
+    made = [
+        drawn(bench, "mvae", 95.0, 0.2, 9.0),
+        drawn(bench, "mopoe", 91.0, 0.6, 4.0),
+        drawn(bench, "mvtcae", 80.0, 0.9, 2.0),
+        row_for(bench.method_rows.Wanted("digits-small", "fake")),  # does none of it
+        drawn(bench, "fake", 100.0, 1.0, 0.0, seed=1),  # of another seed
+    ]
+    floors = bench.method_rows.Wanted("digits-small", bench.method_rows.FLOORS)
+    made.append(row_for(floors, supervised={"a": 98.0, "b": 99.0}, nearest={"a": 60.0}, cca={}, probe={}))
+    right, varied, real, *_ = choice.AIMS
+    aims = {aim.title: aim for aim in (right, varied, real)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(choice, "AIMS", list(aims.values()))
+        filled = choice.fill("<!-- choice: digits-small -->\nold\n<!-- end -->", made)
+    lines = [line.rsplit(" | ", 2) for line in filled.splitlines() if line.startswith("| **")]
+    assert [best for _, best, _ in lines] == [
+        "`mvae` 95.0, `mopoe` 91.0, `mvtcae` 80.0",
+        "`mopoe` 91.0, `mvtcae` 80.0",
+        "`mopoe` 4.0, `mvae` 9.0",
+    ]
+    assert [floor for _, _, floor in lines] == ["supervised 98.5 |", "nearest training item 60.0 |", " |"]
+
+
 def test_a_page_that_is_not_what_the_rows_give_fails(bench, registry, monkeypatch, tmp_path, capsys):
     page = tmp_path / "page.md"
     page.write_text("<!-- benchmark: digits-small -->\n<!-- end -->", encoding="utf-8")
-    monkeypatch.setattr(bench.methods, "PAGE", page)
+    monkeypatch.setattr(bench.method_tables, "PAGE", page)
+    monkeypatch.setattr(bench.methods, "PAGES", (bench.method_tables,))
     wanted = bench.method_rows.Wanted("digits-small", "mvae")
     made = [row_for(wanted, likelihood={"nats": -1234.5})]
     assert bench.methods.check(made) == 1
