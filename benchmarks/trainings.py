@@ -1,4 +1,4 @@
-"""Data of the benchmark of methods, and trainings by the command line, each a process of which it is told what it cost."""
+"""Data of the benchmark of methods, and trainings by the command line, each a process whose cost is told."""
 
 from __future__ import annotations
 
