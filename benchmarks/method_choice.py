@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean
+from statistics import geometric_mean, mean
 from typing import Any
 
 from method_rows import FLOORS, Row
@@ -33,6 +33,19 @@ def average(*places: str) -> Figure:
         return mean(found) if None not in found else None
 
     return figure
+
+
+def all_at_once(row: Row) -> float | None:
+    """Percent: the geometric mean of right answers, of agreement within new items, and of how much pictures and sounds
+    drawn on routes and for new items vary, a real cell's variance or more being all that is asked.
+    """
+    varies = [f"routes/{route}/variance" for route in MADE] + ["joint/image/variance", "joint/audio/variance"]
+    found = [at(row, f"scores/{place}") for place in varies]
+    right, agree = agreement(row), at(row, "scores/joint/coherence")
+    if right is None or agree is None or None in found:
+        return None
+    variety = 100 * mean(min(1.0, figure) for figure in found if figure is not None)
+    return geometric_mean([max(figure, 1e-6) for figure in (right, agree, variety)])
 
 
 agreement = average(*(f"routes/{route}/coherence" for route in ROUTES))
@@ -70,6 +83,12 @@ class Aim:
 
 
 AIMS = [
+    Aim(
+        "All at once",
+        "geometric mean of right answers, agreement of new items, and variance of pictures and sounds up to that of "
+        "real ones, %",
+        all_at_once,
+    ),
     Aim(
         "The right answer from another modality",
         "share of draws that show the digit of their source, mean over six routes, %",

@@ -111,11 +111,14 @@ def table(columns: Columns, groups: Mapping[str, Sequence[Row]], floors: Mapping
 
 
 def _floors_of_routes(floor: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    if not floor:
+        return {}
     names = {"supervised": "supervised, same pairs", "nearest": "nearest training item"}
+    found = {name: {route: floor[key][route] for route in ROUTES} for key, name in names.items()}
+    found["real test cells, judged"] = {route: floor["judge"][route.split("->")[1]] for route in ROUTES}
     return {
-        name: {heading: floor[key][route] for (heading, _, _), route in zip(AGREE, ROUTES, strict=False)}
-        for key, name in names.items()
-        if key in floor
+        name: {heading: figures[route] for (heading, _, _), route in zip(AGREE, ROUTES, strict=False)}
+        for name, figures in found.items()
     }
 
 

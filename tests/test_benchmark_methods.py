@@ -295,6 +295,18 @@ def test_tables_hold_means_over_seeds_and_floors(bench, registry):
     assert bench.method_tables.fill(filled, made[1:]) != filled
 
 
+def test_the_tables_of_routes_show_what_the_judges_make_of_real_cells(bench):
+    route = dict.fromkeys(bench.method_tables.ROUTES, 50.0)
+    judges = {"image": 98.4, "audio": 100.0, "caption": 99.9}
+    floor = {"supervised": route, "nearest": route, "judge": judges, "frechet": judges, "cca": {}, "probe": {}}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bench.method_tables, "_floors_of_codes", lambda floor: {})
+        shown = bench.method_tables.tables(
+            "digits-small", [row_for(bench.method_rows.Wanted("digits-small", bench.method_rows.FLOORS), **floor)]
+        )
+    assert "| *real test cells, judged* | 99.9 | 99.9 | 100.0 | 98.4 | 98.4 | 100.0 |" in shown
+
+
 def drawn(bench, method, coherence, variance, frechet, seed=0):
     """A row whose routes are all alike."""
     route = {"coherence": coherence, "variance": variance, "frechet": frechet}
@@ -316,7 +328,7 @@ def test_the_best_for_an_aim_are_told_by_its_figure_among_those_that_may_be(benc
     ]
     floors = bench.method_rows.Wanted("digits-small", bench.method_rows.FLOORS)
     made.append(row_for(floors, supervised={"a": 98.0, "b": 99.0}, nearest={"a": 60.0}, cca={}, probe={}))
-    right, varied, real, *_ = choice.AIMS
+    _, right, varied, real, *_ = choice.AIMS
     aims = {aim.title: aim for aim in (right, varied, real)}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(choice, "AIMS", list(aims.values()))
@@ -327,6 +339,14 @@ def test_the_best_for_an_aim_are_told_by_its_figure_among_those_that_may_be(benc
         "`mopoe` 91.0, `mvtcae` 80.0",
         "`mopoe` 4.0, `mvae` 9.0",
     ]
+    (overall, *_) = choice.AIMS
+    assert overall.best(made) == []  # no row has new items
+    likes = {"image": {"variance": 0.5}, "audio": {"variance": 2.0}, "coherence": 81.0}
+    whole = copy.deepcopy(made[0])
+    whole["scores"]["joint"] = likes
+    ((row, figure),) = overall.best([whole])
+    assert row is whole
+    assert figure == pytest.approx((95.0 * 81.0 * 100 * (4 * 0.2 + 0.5 + 1.0) / 6) ** (1 / 3))
     assert [floor for _, _, floor in lines] == ["supervised 98.5 |", "nearest training item 60.0 |", " |"]
 
 
