@@ -1,0 +1,192 @@
+"""How time and memory grow: with modalities, batch, draws, dimensions of the code, and items.
+
+    python benchmarks/speed/growth.py [--sections modalities,batch] [--rounds 3] [--quick] [--out FILE]
+    python benchmarks/speed/growth.py --table
+
+Steps are on five pictures of 3x28x28, or as many as it says, batch 64; items are six short vectors in dense networks.
+It goes on where it was stopped, as `run.py` does, and takes hours. The last thing printed are fits by least squares.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+
+import ours
+import torch
+from cases import Case, Contender, Entry, run_cases, seconds_of
+from fits import fits
+from fresh import peak
+from pairs import MIXTURES
+from peers import METHODS, PEERS, Peer, build
+from peers_networks import Task, pictures, vectors
+from results import RESULTS, Book, in_force, read_rows
+from tables import made_on
+from torch import Tensor
+from work import epoch_work, step_work
+
+BATCH = 64
+Makers = dict[str, Callable[[], Peer]]
+
+
+def makers(method: str, task: Task, peers: Sequence[str] = PEERS, latent_dim: int = 64, **options: Any) -> Makers:
+    """By who it is, what makes a method: ours at its defaults, with routes sampled too where it has routes, and peers.
+
+    `options` are ours; `num_draws` is the peers' `K`.
+    """
+    theirs = {"K": options["num_draws"]} if "num_draws" in options else {}
+    own = partial(ours.of_itself, method, task, latent_dim)
+    found: Makers = {"isthmus": partial(own, **options)}
+    if method in MIXTURES:
+        found["isthmus, routes sampled"] = partial(own, stratified=False, **options)
+    for peer in peers:
+        found[peer] = partial(build, peer, method, task, latent_dim=latent_dim, **theirs)
+    return found
+
+
+def case(section: str, method: str, x: int, who: Makers, work: Callable[[Peer], Contender], unit: str = "s") -> Case:
+    """One point of each curve: a row for each of `who`."""
+    contenders = {label: partial(_contender, make, work) for label, make in who.items()}
+    head = {"section": section, "method": method, "x": x, "unit": unit}
+    return Case(f"{section} {method} {x}", [Entry({**head, "who": label}, (label,)) for label in who], contenders)
+
+
+def _contender(make: Callable[[], Peer], work: Callable[[Peer], Contender]) -> Contender:
+    torch.manual_seed(0)
+    return work(make())
+
+
+@cache
+def noise(task_shapes: tuple[tuple[str, tuple[int, ...]], ...], count: int) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return {name: torch.rand(count, *shape, generator=generator) for name, shape in task_shapes}
+
+
+def steps(section: str, method: str, x: int, who: Makers, task: Task, batch: int = BATCH) -> Case:
+    values = partial(noise, tuple(task.shapes.items()), batch)
+    return case(section, method, x, who, partial(step_work, values=values, least=0.5))
+
+
+# --- what grows -------------------------------------------------------------------------------------------------------
+
+
+def modalities(quick: bool, threads: int) -> list[Case]:
+    """Steps of every method; beside two of them the peers', whose other methods take another work at other `M`."""
+    counts = (2, 3) if quick else (2, 3, 4, 6, 8, 10, 12)
+    beside = {"mvtcae": tuple(PEERS), "mmvae": tuple(PEERS)}
+    tasks = [(count, pictures(count)) for count in counts]
+    return [
+        steps("modalities", name, count, makers(name, task, beside.get(name, ())), task)
+        for name in METHODS
+        for count, task in tasks
+    ]
+
+
+def batch(quick: bool, threads: int) -> list[Case]:
+    """Steps of mvtcae, and the peak memory of an epoch of two."""
+    task, found = pictures(), []
+    for size in (16, 32) if quick else (16, 32, 64, 128, 256, 512, 1024):
+        found.append(steps("batch", "mvtcae", size, makers("mvtcae", task), task, size))
+        words = {"isthmus": ["isthmus", "multivae"], **{peer: [peer, peer] for peer in PEERS}}
+        contenders = {
+            who: partial(peak, [*told, "mvtcae", str(size), str(2 * size)], threads) for who, told in words.items()
+        }
+        head = {"section": "memory", "method": "mvtcae", "x": size, "unit": "MiB"}
+        entries = [Entry({**head, "who": who}, (who,)) for who in words]
+        found.append(Case(f"memory mvtcae {size}", entries, contenders))
+    return found
+
+
+def draws(quick: bool, threads: int) -> list[Case]:
+    """Steps of mmvae; 16 items, since K M^2 of them are decoded."""
+    task = pictures()
+    return [
+        steps("draws", "mmvae", count, makers("mmvae", task, ["multivae"], num_draws=count), task, 16)
+        for count in ((1, 2) if quick else (1, 2, 5, 10, 20, 50))
+    ]
+
+
+def latent(quick: bool, threads: int) -> list[Case]:
+    """Steps of mvtcae with codes of more dimensions."""
+    task = pictures()
+    return [
+        steps("latent", "mvtcae", size, makers("mvtcae", task, latent_dim=size), task)
+        for size in ((16, 32) if quick else (16, 32, 64, 128, 256, 512))
+    ]
+
+
+def items(quick: bool, threads: int) -> list[Case]:
+    """Batches of all items from our store, in random order; and an epoch of mvtcae by the trainers, of peers up to
+    100,000 items.
+    """
+    task, found = vectors(dict.fromkeys("abcdef", 16)), []
+    for count in (500, 1000) if quick else (1000, 10_000, 100_000, 1_000_000):
+        values = partial(noise, tuple(task.shapes.items()), count)
+        own = {"isthmus": partial(ours.of_itself, "mvtcae", task)}
+        found.append(case("loader", "mvtcae", count, own, lambda _, values=values: _loading(values())))
+        who = makers("mvtcae", task, PEERS if count <= 100_000 else ())
+        found.append(case("items", "mvtcae", count, who, partial(epoch_work, values=values, batch=256)))
+    return found
+
+
+def _loading(values: dict[str, Tensor]) -> Contender:
+    store = ours.store(values)
+    order = torch.randperm(len(store), generator=torch.Generator().manual_seed(0))
+
+    def load() -> None:
+        for rows in order.split(256):
+            ours.normalise(store.batch(rows))
+
+    return Contender(lambda: store.batch(order[:256]), lambda: seconds_of(load))
+
+
+SECTIONS: dict[str, Callable[[bool, int], list[Case]]] = {
+    "modalities": modalities,
+    "batch": batch,
+    "draws": draws,
+    "latent": latent,
+    "items": items,
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--sections", type=lambda text: text.split(","), default=list(SECTIONS), metavar="A,B")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2, help="of every library")
+    parser.add_argument("--quick", action="store_true", help="only to see that it works")
+    parser.add_argument("--out", type=Path, default=RESULTS / "growth.jsonl", help="the file of JSON lines")
+    parser.add_argument("--keep", action="store_true", help="rows of earlier states of the code count too")
+    parser.add_argument("--table", action="store_true", help="only print the fits")
+    given = parser.parse_args()
+    unknown = set(given.sections) - set(SECTIONS)
+    if unknown:
+        parser.error(f"There is no section {', '.join(sorted(unknown))}. Sections are {', '.join(SECTIONS)}.")
+    torch.set_num_threads(given.threads)
+    start, failed = time.perf_counter(), []
+    if not given.table:
+        book = Book(given.out, given.keep)
+        rounds = 2 if given.quick else given.rounds
+        settings = {"threads": given.threads, "wanted_rounds": rounds, "quick": given.quick}
+        for name in given.sections:
+            failed += run_cases(SECTIONS[name](given.quick, given.threads), book, settings, rounds, math.inf)
+        print(f"{(time.perf_counter() - start) / 60:.1f} minutes")
+    rows = in_force(read_rows(given.out), given.quick)
+    if rows:
+        print(f"{made_on(rows[-1])}\n\n{fits(rows)}")
+    for line in failed:
+        print(f"FAILED {line}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

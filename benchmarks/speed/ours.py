@@ -1,0 +1,119 @@
+"""Isthmus behind the face that the peers are given: the same calls, by its own trainer, store and likelihood."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from pairs import Pair
+from peers import LEARNING_RATE, Peer
+from peers_networks import Task
+from peers_ours import MATCHED, matched, modalities
+from torch import Tensor
+
+from isthmus.batch import Batch
+from isthmus.data.store import Store
+from isthmus.evaluation.likelihood import log_evidence
+from isthmus.kinds.image import ImageKind
+from isthmus.methods.base import Method, build_method
+from isthmus.noise import Noise
+from isthmus.objectives import Step
+from isthmus.training import TrainingConfig, encode, train
+from isthmus.training.optimisers import make_optimiser
+
+
+class Ours(Peer):
+    """A method of Isthmus."""
+
+    def __init__(self, method: Method):
+        self.method, self.model = method, method.model
+
+    def step(self, values: Mapping[str, Tensor], present: Mapping[str, Tensor] | None = None) -> Callable[[], Tensor]:
+        batch = Batch.from_dense(values, present)
+        objective = self.method.phases[0].players[0].objective
+        config = TrainingConfig(learning_rate=LEARNING_RATE)
+        optimiser = make_optimiser(config, dict(self.model.named_parameters()))
+        self.model.train()
+        indices = itertools.count()
+
+        def step() -> Tensor:
+            index = next(indices)
+            loss = objective(self.model, batch, Step(index, 1.0, Noise(0, index))).loss
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            return loss.detach()
+
+        return step
+
+    def train(
+        self,
+        values: Mapping[str, Tensor],
+        *,
+        epochs: int = 1,
+        batch_size: int = 256,
+        present: Mapping[str, Tensor] | None = None,
+    ) -> list[float]:
+        config = TrainingConfig(epochs=epochs, batch_size=batch_size, learning_rate=LEARNING_RATE, accelerator="cpu")
+        data = store(values, present)
+        history = train(self.method, data, normalise, {"train": torch.arange(len(data))}, config, quiet=True)
+        # Seconds since the first step was prepared; the last one is also kept to more than a millisecond.
+        ends = [row["seconds"] for row in history.rows[:-1]] + [history.seconds]
+        return [end - start for start, end in itertools.pairwise([0.0, *ends])]
+
+    def embed(self, values: Mapping[str, Tensor], batch_size: int = 256) -> Tensor:
+        # In batches of its own size: the library has no argument for that.
+        data = store(values)
+        return encode(self.model.eval(), data, normalise, torch.arange(len(data)))
+
+    @torch.no_grad()
+    def log_likelihood(self, values: Mapping[str, Tensor], num_draws: int = 1000, batch_size: int = 32) -> float:
+        batch = Batch.from_dense(values)
+        return float(log_evidence(self.model.eval(), batch, list(values), num_draws, seed=0).mean())
+
+
+def store(values: Mapping[str, Tensor], present: Mapping[str, Tensor] | None = None) -> Store:
+    """Its data set object: pictures in bytes, gaps without a row."""
+    rows = {name: _stored(x) if present is None else _stored(x[present[name]]) for name, x in values.items()}
+    return Store.from_arrays({name: x.numpy() for name, x in rows.items()}, present)
+
+
+def _stored(rows: Tensor) -> Tensor:
+    if rows.dim() != 4:
+        return rows
+    # One row that is shown many times stays one.
+    kept = rows[:1] if rows.stride(0) == 0 else rows
+    return (kept * 255).round().to(torch.uint8).expand(rows.shape)
+
+
+def normalise(batch: Batch) -> Batch:
+    """What is stored as networks see it, by the kind that stores pictures so."""
+    return Batch({name: _KIND.normalise(x) for name, x in batch.values.items()}, batch.present, batch.index)
+
+
+_KIND = ImageKind()
+
+
+def of_pair(pair: Pair, task: Task, latent_dim: int = 64) -> Ours:
+    """Ours with the objective of a peer's."""
+    return Ours(matched(pair.peer, pair.method, task, latent_dim=latent_dim, **pair.ours))
+
+
+def of_itself(method: str, task: Task, latent_dim: int = 64, **options: Any) -> Ours:
+    """A method with no peer beside it, at its defaults but for `balance`."""
+    if method == "mmvae+":
+        latent_dim = options["private_dim"] = latent_dim // 2
+    return Ours(build_method(method, modalities(task), latent_dim=latent_dim, options={"balance": "nats", **options}))
+
+
+def label(pair: Pair) -> str:
+    """Names ours of a pair: equal for two peers whose objective is one and the same."""
+    options = {**MATCHED.get((pair.peer, pair.method), {}), **pair.ours}
+    return f"isthmus {json.dumps(options, sort_keys=True)}"
+
+
+def peer_label(pair: Pair) -> str:
+    return f"{pair.peer} {json.dumps(dict(pair.theirs), sort_keys=True)}"

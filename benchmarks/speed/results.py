@@ -1,0 +1,83 @@
+"""The file of JSON lines: what a row's identity is, and which rows need not be made again."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from method_rows import append_row, code_digest, hash_of, read_rows
+
+Row = dict[str, Any]
+RESULTS = Path(__file__).resolve().parents[1] / "results"
+VERSION = 1  # of how it is measured: raise it where figures mean something else
+MEASURED = ("torch", "multivae", "multiviewae")
+
+
+def identity(head: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+    """The hash of a row: what is measured, how, and on which releases of torch and the peers."""
+    return hash_of({"version": VERSION, "head": dict(head), "settings": dict(settings), "releases": releases()})
+
+
+def releases() -> dict[str, str]:
+    return {name: _release(name) for name in MEASURED}
+
+
+def _release(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "absent"
+
+
+class Book:
+    """The rows of a file.
+
+    Args:
+        path: Of the file.
+        keep: Rows of an earlier state of the library's code count too.
+    """
+
+    def __init__(self, path: Path, keep: bool = False):
+        self.path, self.keep = path, keep
+        self.stamp = {"machine": machine(), "code": code_digest()}
+
+    def known(self) -> set[str]:
+        """Identities of the rows that were made on this machine, of the code as it is."""
+        matters = ["machine"] if self.keep else ["machine", "code"]
+        return {row["hash"] for row in read_rows(self.path) if all(row[name] == self.stamp[name] for name in matters)}
+
+    def add(self, row: Row) -> None:
+        append_row(self.path, {**row, **self.stamp, "isthmus": _release("isthmus"), "releases": releases()})
+
+
+def in_force(rows: Iterable[Row], quick: bool = False) -> list[Row]:
+    """Rows of the machine that the last one was made on; of those about one thing, the last."""
+    chosen = [row for row in rows if bool(row.get("quick")) == quick]
+    if not chosen:
+        return []
+    return list({thing(row): row for row in chosen if row["machine"] == chosen[-1]["machine"]}.values())
+
+
+# What a row is about: it was measured again if these are equal.
+ABOUT = "section what task method peer who x draws sampled batch missing items decodes".split()
+
+
+def thing(row: Row) -> str:
+    return json.dumps([row.get(name) for name in ABOUT])
+
+
+def machine() -> str:
+    """Processor and number of cores."""
+    name = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        lines = [line for line in info.read_text(encoding="utf-8").splitlines() if line.startswith("model name")]
+        name = lines[0].partition(":")[2].strip() if lines else name
+    return f"{name}, {os.cpu_count()} cores"

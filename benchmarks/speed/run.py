@@ -1,0 +1,86 @@
+"""The speed of Isthmus beside two other libraries, on the same work, in one run: the headline.
+
+    python benchmarks/speed/run.py [--data FOLDER] [--sections step,epoch] [--rounds 5] [--quick] [--out FILE]
+    python benchmarks/speed/run.py --table
+
+The first measures what is not in the file of results yet for this machine and the present code, and adds each row at
+once, so that a run that was stopped goes on by the same command. The second prints the tables, and writes them where
+docs/benchmarks.md has a place for them. `make bench` makes an environment with all three libraries and runs both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+# Idle threads that spin make a busy machine up to ten times slower. Has to be set before torch is imported.
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+
+import tables
+import torch
+from cases import run_cases
+from peers import PEERS
+from results import RESULTS, Book, in_force, read_rows
+from sections import SECTIONS, Settings
+
+
+def main() -> int:
+    given = arguments()
+    if given.table:
+        return write_tables(given.out, given.quick)
+    absent = [name for name in PEERS if find_spec(name) is None]
+    if absent:
+        print(f"Not installed: {', '.join(absent)}. 'make bench' makes an environment with all.", file=sys.stderr)
+        return 2
+    torch.set_num_threads(given.threads)
+    settings = Settings(2 if given.quick else given.rounds, given.threads, given.quick, given.data)
+    if settings.mfeat is None:
+        print("Left out: what needs the six views of mfeat. --data says the folder with multiview/mfeat.npz.")
+    start, book, failed = time.perf_counter(), Book(given.out, given.keep), []
+    for name in given.sections:
+        cases, minutes = SECTIONS[name]
+        failed += run_cases(cases(settings), book, settings.identity, settings.rounds, 60 * minutes)
+    print(f"{(time.perf_counter() - start) / 60:.1f} minutes")
+    for line in failed:
+        print(f"FAILED {line}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--sections", type=lambda text: text.split(","), default=list(SECTIONS), metavar="A,B")
+    parser.add_argument("--rounds", type=int, default=5, help="of each case, fewer where time does not suffice")
+    parser.add_argument("--threads", type=int, default=2, help="of every library")
+    parser.add_argument("--quick", action="store_true", help="only to see that it works: small and few")
+    parser.add_argument("--data", type=Path, help="folder of data sets, with multiview/mfeat.npz")
+    parser.add_argument("--out", type=Path, default=RESULTS / "speed.jsonl", help="the file of JSON lines")
+    parser.add_argument("--keep", action="store_true", help="rows of earlier states of the code count too")
+    parser.add_argument("--table", action="store_true", help="print the tables and write them into the page")
+    given = parser.parse_args()
+    unknown = set(given.sections) - set(SECTIONS)
+    if unknown:
+        parser.error(f"There is no section {', '.join(sorted(unknown))}. Sections are {', '.join(SECTIONS)}.")
+    return given
+
+
+def write_tables(path: Path, quick: bool) -> int:
+    rows = in_force(read_rows(path), quick)
+    if not rows:
+        print(f"There are no rows in {path.name} yet.", file=sys.stderr)
+        return 1
+    print(tables.tables(rows))
+    if quick:
+        return 0  # no page shows what was only tried
+    text = tables.PAGE.read_text(encoding="utf-8")
+    if not tables.BLOCK.search(text):
+        print(f"{tables.PAGE.name} has no place for them: {tables.START} ... {tables.END}", file=sys.stderr)
+    tables.PAGE.write_text(tables.fill(text, rows), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,218 @@
+"""The sections of the headline: which cases each has, and how long all of them may take together.
+
+Every section is timed on the same networks in all libraries, `peers_networks.py`, on the same values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import ours
+import torch
+from cases import Case, Contender, Entry, compare
+from floor import floor_case
+from fresh import startup_cases
+from pairs import GAPPY, LIKELIHOOD_MARKS, MIXTURES, Pair, pairs_of
+from peers import METHODS, Peer, build
+from peers_networks import Task, draw_presence, pictures
+from work import Amount, Values, embed_work, epoch_work, first, likelihood_work, picture_values, step_work, views
+
+# From the quickest to the slowest: what one leaves of its time is the next one's.
+ORDER = sorted(METHODS, key="mvtcae mopoe jmvae mvae fused mmvae+ mmvae".split().index)
+MANY_DECODES = (*MIXTURES, "fused")  # M^2 decodes a step: half as many items make an epoch
+LIKELY = [name for name in ORDER if name != "fused"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run is told.
+
+    Args:
+        rounds: Of each case, if time suffices.
+        threads: Of every library.
+        quick: Only to see that it works: small batches, few items, two rounds.
+        data: The folder of data sets, with `multiview/mfeat.npz`; None leaves out what needs it.
+    """
+
+    rounds: int = 5
+    threads: int = 2
+    quick: bool = False
+    data: Path | None = None
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Its part in the identity of a row."""
+        return {"threads": self.threads, "wanted_rounds": self.rounds, "quick": self.quick}
+
+    @property
+    def batches(self) -> tuple[int, ...]:
+        return (16,) if self.quick else (256, 64)
+
+    @property
+    def mfeat(self) -> Path | None:
+        """The six views, if they are there."""
+        path = None if self.data is None else self.data / "multiview" / "mfeat.npz"
+        return path if path is not None and path.is_file() else None
+
+
+# --- a case of pairs --------------------------------------------------------------------------------------------------
+
+Work = Callable[[Peer], Contender]
+
+
+def pair_case(head: Mapping[str, Any], task: Task, pairs: Sequence[Pair], work: Work, least: int = 2) -> Case:
+    """Ours and the peers' of some pairs, at one work."""
+    entries, contenders = [], {}
+    for pair in pairs:
+        own, other = ours.label(pair), ours.peer_label(pair)
+        contenders[own] = partial(_contender, partial(ours.of_pair, pair, task), work)
+        contenders[other] = partial(_contender, partial(build, pair.peer, pair.method, task, **pair.theirs), work)
+        said = {"peer": pair.peer, "draws": pair.num_draws, "sampled": pair.sampled}
+        notes = {
+            "marks": pair.marks,
+            "decodes": pair.decodes(len(task.shapes)),
+            "ours": dict(pair.ours),
+            "theirs": dict(pair.theirs),
+        }
+        entries.append(Entry({**head, **said}, (own, other), notes, pair.left_out))
+    several = [f"K={pairs[0].num_draws}"] if pairs[0].num_draws > 1 else []
+    name = " ".join([*(str(value) for key, value in head.items() if key != "unit"), *several])
+    return Case(name, entries, contenders, least)
+
+
+def _contender(make: Callable[[], Peer], work: Work) -> Contender:
+    torch.manual_seed(0)
+    return work(make())
+
+
+# --- the sections -----------------------------------------------------------------------------------------------------
+
+
+def step_cases(settings: Settings) -> list[Case]:
+    """Forward, backward and Adam, on tensors in memory."""
+    least = 0.0 if settings.quick else 0.5
+
+    def case(method: str, batch: int, draws: int = 1) -> Case:
+        head = {"section": "step", "method": method, "batch": batch, "unit": "s"}
+        work = partial(step_work, values=partial(picture_values, batch), least=least)
+        return pair_case(head, pictures(), pairs_of(method, num_draws=draws), work)
+
+    cases = [case(method, batch) for method in ORDER for batch in settings.batches]
+    return [*cases, case("mmvae", min(settings.batches), 3 if settings.quick else 10)]
+
+
+def trainer_cases(settings: Settings) -> list[Case]:
+    """A step within an epoch of our trainer, from the store, beside a bare one: what trainer and data add."""
+    cases = []
+    for method, batch in [(method, batch) for method in ("mvtcae", "mvae") for batch in settings.batches]:
+        pair, count = pairs_of(method)[0], 4 * batch if settings.quick else 1024
+        make = partial(ours.of_pair, pair, pictures())
+        bare = partial(step_work, values=partial(picture_values, batch), least=0.0 if settings.quick else 1.0)
+        epoch = partial(epoch_work, values=partial(picture_values, count), batch=batch, units=count // batch)
+        contenders = {
+            "isthmus, trainer": partial(_contender, make, epoch),
+            "isthmus, bare step": partial(_contender, make, bare),
+        }
+        head = {"section": "trainer", "method": method, "batch": batch, "items": count, "unit": "s"}
+        entries = [Entry({**head, "peer": "bare step"}, list(contenders))]
+        cases.append(Case(f"trainer {method} {batch}", entries, contenders))
+    return cases
+
+
+def floor_cases(settings: Settings) -> list[Case]:
+    """The layers of the step cases, each alone."""
+    cases = []
+    for batch in settings.batches:
+        heads = [entry for case in step_cases(settings) for entry in case.entries if entry.head["batch"] == batch]
+        wanted = sorted({(entry.head["method"], int(entry.notes["decodes"])) for entry in heads})
+        cases.append(floor_case(pictures(), batch, wanted, least=0.0 if settings.quick else 0.1))
+    return cases
+
+
+def epoch_cases(settings: Settings) -> list[Case]:
+    """An epoch through each library's own trainer, from its own data set object, without and with gaps."""
+    cases = []
+    gaps = [(missing, batch) for batch in settings.batches for missing in (0.5, 0.8)]
+    for missing, batch in [*((0.0, batch) for batch in settings.batches), *gaps]:
+        for method in ORDER if not missing else [*(name for name in ORDER if name in GAPPY), "jmvae", "fused"]:
+            items = 4 * batch if settings.quick else 1024 if method in MANY_DECODES else 2048
+            head = {"section": "epoch", "method": method, "batch": batch, "missing": missing, "items": items}
+            values = partial(picture_values, items)
+            present = partial(draw_presence, items, list(pictures().shapes), missing) if missing else None
+            work = partial(epoch_work, values=values, batch=batch, present=present)
+            pairs = pairs_of(method, gaps=bool(missing), sampled=not missing)
+            case = pair_case({**head, "unit": "s"}, pictures(), pairs, work)
+            cases.append(_beside_complete(case, values, batch) if missing and method == "mvtcae" else case)
+    return cases
+
+
+def _beside_complete(case: Case, values: Values, batch: int) -> Case:
+    """The same, and ours without gaps beside ours with them: what a gap spares."""
+    own = case.entries[0]
+    complete = "isthmus, without gaps"
+    make = partial(ours.of_itself, "mvtcae", pictures(), dropout=0.0)
+    contender = partial(_contender, make, partial(epoch_work, values=values, batch=batch))
+    entry = Entry({**own.head, "peer": complete}, (own.needs[0], complete))
+    return Case(case.name, [*case.entries, entry], {**case.contenders, complete: contender}, case.least)
+
+
+def overhead_cases(settings: Settings) -> list[Case]:
+    """An epoch of small dense networks on the six views, where what is around them rules."""
+    path = settings.mfeat
+    if path is None:
+        return []
+    task, values = views(path)
+    count, batch = (256 if settings.quick else len(values["pix"])), 64
+    head = {"section": "overhead", "task": "mfeat", "batch": batch, "items": count, "unit": "s"}
+    work = partial(epoch_work, values=partial(first, values, count), batch=batch)
+    return [pair_case({**head, "method": method}, task, pairs_of(method), work) for method in ORDER]
+
+
+def likelihood_cases(settings: Settings) -> list[Case]:
+    """The importance-sampled joint log-likelihood; seconds an item."""
+    draws, cases = 20 if settings.quick else 1000, []
+    tasks = [("pictures", pictures(), picture_values(8), 2 if settings.quick else 8)]
+    if (path := settings.mfeat) is not None:
+        tasks.append(("mfeat", *views(path), 4 if settings.quick else 64))
+    for name, task, values, count in tasks:
+        for method in LIKELY:
+            head = {"section": "likelihood", "task": name, "method": method, "items": count, "what": f"K={draws}"}
+            work = partial(likelihood_work, values=first(values, count), draws=draws)
+            pairs = [
+                replace(pair, marks=tuple(filter(None, [LIKELIHOOD_MARKS.get((pair.peer, method))])))
+                for pair in pairs_of(method, sampled=False)
+            ]
+            cases.append(pair_case({**head, "unit": "s"}, task, pairs, work))
+    return cases
+
+
+def embed_cases(settings: Settings) -> list[Case]:
+    """Mean codes of many items, whose pictures are one row shown many times, so that memory is not the matter."""
+    amount = Amount(1024 if settings.quick else 100_000, seconds=90.0)
+    values = picture_values(1)
+    work = partial(embed_work, values=values, amount=amount)
+    head = {"section": "embed", "method": "mvtcae", "items": amount.wanted, "unit": "s"}
+    case = pair_case(head, pictures(), pairs_of("mvtcae"), work, least=1)
+
+    def figures(*rounds: Sequence[float]) -> dict[str, Any]:
+        return {**compare(*rounds), "measured_items": amount.items}
+
+    entries = [Entry(entry.head, entry.needs, entry.notes, entry.refused, figures) for entry in case.entries]
+    return [Case(case.name, entries, case.contenders, case.least)]
+
+
+# By name: the cases, and minutes for them on the machine that the headline was first made on.
+SECTIONS: dict[str, tuple[Callable[[Settings], list[Case]], float]] = {
+    "startup": (startup_cases, 3.5),
+    "floor": (floor_cases, 1),
+    "step": (step_cases, 7),
+    "trainer": (trainer_cases, 1.5),
+    "overhead": (overhead_cases, 2),
+    "likelihood": (likelihood_cases, 3),
+    "embed": (embed_cases, 3),
+    "epoch": (epoch_cases, 14),
+}

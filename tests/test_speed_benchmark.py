@@ -1,0 +1,377 @@
+"""The benchmark of speed, without the libraries that it compares: rows, rounds, ratios, operations, tables."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+ROOT = Path(__file__).resolve().parents[1]
+PARTS = ("results", "cases", "pairs", "ours", "floor", "fits", "tables", "sections", "peers", "peers_networks")
+SETTINGS = {"threads": 1, "wanted_rounds": 3, "quick": False}
+
+
+@pytest.fixture(scope="module")
+def bench():
+    """The scripts of the benchmark, which are no package; none imports a peer before it is measured."""
+    before = list(sys.path)
+    sys.path.insert(0, str(ROOT / "benchmarks" / "speed"))
+    try:
+        yield SimpleNamespace(**{name: importlib.import_module(name) for name in PARTS})
+    finally:
+        sys.path[:] = before
+    assert not {"multivae", "multiviewae"} & set(sys.modules)
+
+
+class Watch:
+    """A clock that contenders move on, and who ran when."""
+
+    def __init__(self):
+        self.now, self.order = 0.0, []
+
+    def __call__(self):
+        return self.now
+
+    def contender(self, bench, label, *figures):
+        """Takes as long as its figures say, one each round."""
+        left = iter(figures)
+
+        def timed():
+            self.order.append(label)
+            figure = next(left)
+            self.now += figure
+            return figure
+
+        return bench.cases.Contender(lambda: self.order.append(f"warm {label}"), timed)
+
+
+def entry(bench, peer, *needs, **rest):
+    return bench.cases.Entry({"section": "step", "method": "mvae", "peer": peer}, needs, **rest)
+
+
+# --- rounds -----------------------------------------------------------------------------------------------------------
+
+
+def test_rounds_go_from_one_to_the_next_and_round_again(bench):
+    watch = Watch()
+    contenders = {label: watch.contender(bench, label, 1, 2, 3) for label in "abc"}
+    times = bench.cases.interleave(contenders, 3, clock=watch)
+    assert watch.order == list("abcabcabc")
+    assert times == {label: [1, 2, 3] for label in "abc"}
+
+
+@pytest.mark.parametrize(("seconds", "least", "rounds"), [(100, 2, 5), (9, 2, 4), (7.9, 2, 3), (0, 2, 2), (0, 1, 1)])
+def test_a_round_is_begun_only_if_it_would_end_in_time(bench, seconds, least, rounds):
+    watch = Watch()
+    contenders = {label: watch.contender(bench, label, *[1] * 5) for label in "ab"}
+    times = bench.cases.interleave(contenders, 5, seconds=seconds, least=least, clock=watch)
+    assert [len(figures) for figures in times.values()] == [rounds] * 2
+
+
+def test_the_ratio_is_taken_in_each_round(bench):
+    # The machine is half as fast in the second round and a third in the third: the ratio is 2, 1, 4 all the same.
+    figures = bench.cases.compare([1.0, 2.0, 3.0], [2.0, 2.0, 12.0])
+    assert figures["ratio"] == {"median": 2.0, "min": 1.0, "max": 4.0}
+    assert figures["figure"] == {"median": 2.0, "min": 1.0, "max": 3.0}
+    assert figures["other"] == {"median": 2.0, "min": 2.0, "max": 12.0}
+    assert figures["rounds"] == 3
+    assert "ratio" not in bench.cases.compare([1.0])
+
+
+def test_peers_are_asked_first_and_what_all_refuse_is_not_measured(bench):
+    watch, refused = Watch(), bench.peers.Refused
+
+    def refuse():
+        raise refused("it has no gaps")
+
+    def late():
+        return bench.cases.Contender(refuse, lambda: 1.0)
+
+    contenders = {
+        "isthmus a": lambda: watch.contender(bench, "ours", 1, 1),
+        "isthmus b": lambda: pytest.fail("nobody is compared with it"),
+        "first": lambda: watch.contender(bench, "first", 2, 2),
+        "second": refuse,
+        "third": late,
+    }
+    entries = [
+        entry(bench, "first", "isthmus a", "first"),
+        entry(bench, "second", "isthmus b", "second"),
+        entry(bench, "third", "isthmus b", "third"),
+        entry(bench, "fourth", "isthmus b", "fourth", refused="another objective"),
+    ]
+    rows = bench.cases.measure(bench.cases.Case("", entries, contenders), entries, 2, 100)
+    assert rows[0]["ratio"]["median"] == 2
+    assert [row["refused"] for row in rows[1:]] == ["it has no gaps", "it has no gaps", "another objective"]
+    assert watch.order == ["warm first", "warm ours", "ours", "first", "ours", "first"]
+
+
+# --- rows -------------------------------------------------------------------------------------------------------------
+
+
+def case(bench, watch, *peers):
+    contenders = {"isthmus": lambda: watch.contender(bench, "ours", 1, 1, 1)}
+    contenders |= {peer: lambda peer=peer: watch.contender(bench, peer, 2, 2, 2) for peer in peers}
+    return bench.cases.Case("a case", [entry(bench, peer, "isthmus", peer) for peer in peers], contenders)
+
+
+def test_what_is_there_is_not_measured_again(bench, tmp_path):
+    path, watch = tmp_path / "speed.jsonl", Watch()
+    book = bench.results.Book(path)
+    assert bench.cases.run_cases([case(bench, watch, "first")], book, SETTINGS, 3, 100) == []
+    assert watch.order[-6:] == ["ours", "first"] * 3
+    watch.order.clear()
+    both = case(bench, watch, "first", "second")
+    bench.cases.run_cases([both], book, SETTINGS, 3, 100)
+    assert "first" not in watch.order and watch.order.count("second") == 3, "the row that lacks is made alone"
+    watch.order.clear()
+    bench.cases.run_cases([both], bench.results.Book(path), SETTINGS, 3, 100)
+    assert not watch.order
+    assert [row["peer"] for row in bench.results.read_rows(path)] == ["first", "second"]
+
+
+@pytest.mark.parametrize("other", ["settings", "machine", "code", "version", "releases"])
+def test_another_machine_code_or_setting_is_measured_again(bench, tmp_path, monkeypatch, other):
+    results, head = bench.results, {"section": "step", "method": "mvae"}
+    book, settings = results.Book(tmp_path / "speed.jsonl"), dict(SETTINGS)
+    book.add({"hash": results.identity(head, settings), **head})
+    assert results.identity(head, settings) in book.known()
+    if other == "settings":
+        settings["threads"] = 2
+    elif other == "version":
+        monkeypatch.setattr(results, "VERSION", results.VERSION + 1)
+    elif other == "releases":
+        monkeypatch.setattr(results, "_release", lambda name: "9.9")
+    else:
+        book.stamp[other] = "another"
+    assert results.identity(head, settings) not in book.known()
+    book.keep = True
+    assert (results.identity(head, settings) in book.known()) == (other == "code"), "--keep is of code alone"
+
+
+def test_a_failure_is_told_and_the_others_go_on(bench, tmp_path, capsys):
+    watch, book = Watch(), bench.results.Book(tmp_path / "speed.jsonl")
+
+    def broken():
+        raise ValueError("NaN detected\nin train loss")
+
+    bad = bench.cases.Case("bad", [entry(bench, "first", "first")], {"first": broken})
+    failed = bench.cases.run_cases([bad, case(bench, watch, "second")], book, SETTINGS, 3, 100)
+    assert failed == ["bad: ValueError: NaN detected"]
+    assert [row["peer"] for row in bench.results.read_rows(book.path)] == ["second"]
+    assert "FAILED" in capsys.readouterr().err
+
+
+def test_rows_of_the_last_machine_and_measurement_are_in_force(bench):
+    def row(machine, peer, number, quick=False):
+        return {"section": "step", "peer": peer, "machine": machine, "number": number, "quick": quick}
+
+    rows = [row("old", "a", 0), row("new", "a", 1), row("new", "b", 2), row("new", "a", 3), row("new", "a", 4, True)]
+    assert [one["number"] for one in bench.results.in_force(rows)] == [3, 2]
+    assert [one["number"] for one in bench.results.in_force(rows, quick=True)] == [4]
+    assert bench.results.in_force([]) == []
+
+
+# --- what is compared -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.5])
+@pytest.mark.parametrize("num_draws", [1, 10])
+def test_every_pair_can_be_built_on_our_side(bench, missing, num_draws):
+    task = bench.peers_networks.vectors({"a": 3, "b": 4, "c": 2})
+    values = {name: torch.randn_like(x) for name, x in task.zeros(8).items()}
+    present = bench.peers_networks.draw_presence(8, list(values), missing) if missing else None
+    torch.set_num_threads(1)
+    for peer, method in bench.ours.MATCHED:
+        if num_draws > 1 and method not in bench.pairs.MIXTURES:
+            continue
+        for sampled in (False, True) if method in bench.pairs.MIXTURES else (False,):
+            pair = bench.pairs.pair(peer, method, num_draws=num_draws, gaps=bool(missing), sampled=sampled)
+            made = bench.ours.of_pair(pair, task, latent_dim=8)
+            assert torch.isfinite(made.step(values, present)())
+            (epoch,) = made.train(values, batch_size=4, present=present)
+            assert epoch > 0
+
+
+def test_ours_embeds_and_scores_by_its_own_means(bench):
+    task = bench.peers_networks.pictures(2)
+    values = {name: torch.rand(1, *shape).expand(6, *shape) for name, shape in task.shapes.items()}
+    made = bench.ours.of_pair(bench.pairs.pair("multivae", "mvtcae"), task, latent_dim=4)
+    codes = made.embed(values)
+    assert codes.shape == (6, 4) and torch.equal(codes[0], codes[5])
+    assert bench.ours.store(values).columns["m0"].values.strides[0] == 0, "one row that is shown six times"
+    assert made.log_likelihood(values, num_draws=5) < 0
+
+
+def test_decodes_of_an_item(bench):
+    def decodes(peer, method, **options):
+        return bench.pairs.pair(peer, method, **options).decodes(5)
+
+    assert decodes("multivae", "mvtcae") == decodes("multivae", "jmvae") == decodes("multiviewae", "mvae") == 1
+    assert decodes("multivae", "mvae") == 2, "from the whole and from itself"
+    assert decodes("multivae", "mmvae") == decodes("multiviewae", "fused") == 5
+    assert decodes("multivae", "mmvae", num_draws=10) == 50
+    assert decodes("multivae", "mmvae+", sampled=True) == 1
+
+
+def test_decodes_are_those_that_ours_does(bench):
+    task = bench.peers_networks.vectors({"a": 3, "b": 4, "c": 2})
+    values = task.zeros(8)
+    for peer, method in bench.ours.MATCHED:
+        pair = bench.pairs.pair(peer, method)
+        made, rows = bench.ours.of_pair(pair, task, latent_dim=8), []
+        made.model.decoders["a"].register_forward_hook(lambda _, inputs, __, rows=rows: rows.append(len(inputs[0])))
+        made.step(values)()
+        assert sum(rows) == 8 * pair.decodes(3), (peer, method)
+
+
+def test_what_is_compared_is_said(bench):
+    pairs = bench.pairs.pairs_of("mmvae", num_draws=10)
+    assert [(pair.peer, pair.sampled, bool(pair.left_out)) for pair in pairs] == [
+        ("multivae", False, False),
+        ("multiviewae", False, True),
+        ("multivae", True, False),
+        ("multiviewae", True, True),
+    ]
+    assert bench.pairs.SAMPLED in pairs[2].marks and bench.pairs.SAMPLED not in pairs[0].marks
+    gaps = bench.pairs.pair("multivae", "mvae", gaps=True)
+    assert gaps.ours == {"scheme": "joint"} and gaps.theirs == {"use_subsampling": False} and len(gaps.marks) == 1
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_every_row_of_the_headline_has_an_identity_of_its_own(bench, quick):
+    settings = bench.sections.Settings(quick=quick)
+    for cases, minutes in bench.sections.SECTIONS.values():
+        heads = [
+            {"about": json.loads(bench.results.thing(entry.head)), **entry.head}
+            for case in cases(settings)
+            for entry in case.entries
+        ]
+        about = [json.dumps(head["about"]) for head in heads]
+        assert len(set(about)) == len(about), "a row would be taken for another one"
+        assert minutes > 0
+    assert sum(minutes for _, minutes in bench.sections.SECTIONS.values()) < 40
+
+
+# --- the limit --------------------------------------------------------------------------------------------------------
+
+
+def test_operations_against_a_count_by_hand(bench):
+    layer = bench.floor.Layer
+    # Each of 14 x 14 x 32 outputs sums over 3 x 3 x 3 inputs: a multiplication and an addition each.
+    first = layer(nn.Conv2d(3, 32, 3, stride=2, padding=1), (10, 3, 28, 28), first=True)
+    assert first.forward_operations == 10 * 14 * 14 * 32 * 27 * 2
+    assert first.operations == 2 * first.forward_operations, "no gradient of data"
+    # Each of 14 x 14 x 32 inputs is spread over 3 x 3 x 3 outputs.
+    last = layer(nn.ConvTranspose2d(32, 3, 3, stride=2, padding=1, output_padding=1), (10, 32, 14, 14))
+    assert last.forward_operations == 10 * 14 * 14 * 32 * 27 * 2
+    assert last.operations == 3 * last.forward_operations
+    assert layer(nn.Linear(64, 128), (10, 64)).operations == 3 * 10 * 64 * 128 * 2
+
+
+def test_operations_are_those_that_torch_counts(bench):
+    networks = bench.peers_networks
+    encoder, decoder = networks.picture_encoder((3, 28, 28)), networks.picture_decoder((3, 28, 28), 64)
+    for network, shape, first in ((encoder, (4, 3, 28, 28), True), (decoder, (4, 64), False)):
+        layers = bench.floor.layers_of(network, torch.zeros(shape), first=first)
+        with FlopCounterMode(display=False) as counter:
+            network(torch.zeros(shape, requires_grad=not first)).sum().backward()
+        assert sum(layer.operations for layer in layers) == counter.get_total_flops()
+
+
+def test_parts_of_a_step(bench):
+    task = bench.peers_networks.pictures(5)
+
+    def operations(method, decodes):
+        return sum(part.operations for part in bench.floor.step_parts(task, method, 4, decodes))
+
+    decoder = bench.floor.layers_of(bench.peers_networks.picture_decoder((3, 28, 28), 64), torch.zeros(4, 64))
+    one = 5 * sum(layer.operations for layer in decoder)
+    assert operations("mmvae", 5) - operations("mmvae", 1) == 4 * one
+    assert operations("jmvae", 1) > operations("mvtcae", 1)
+    parts = bench.floor.step_parts(task, "mmvae", 4, 5)
+    assert len(parts) == 9 and {part.times for part in parts} == {5}, "layers of one shape are one part"
+    last = next(part for part in parts if part.decodes == 5)
+    ways = [(layer.shape[0], count) for layer, _, count in last.ways()]
+    assert set(ways) == {(4, 25), (20, 5)}, "five batches one by one, or in one call"
+
+
+def test_the_better_way_of_each_layer_counts(bench):
+    case = bench.floor.floor_case(bench.peers_networks.pictures(2), 2, [("mvtcae", 1), ("mmvae", 2)], least=0.0)
+    entry = case.entries[1]
+    assert set(entry.needs) <= set(case.contenders)
+    row = entry.figures(*([2.0, 4.0] if "channels last" in label else [3.0, 5.0] for label in entry.needs))
+    # Six convolutions are better in channels last, three matrix products have one format; all of decoders in one call.
+    assert row["figure"] == {"median": 60.0, "min": 2 * (6 * 2 + 3 * 3), "max": 2 * (6 * 4 + 3 * 5)}
+    assert {line["times"] for line in row["layers"]} == {2}
+
+
+def test_a_layer_alone_runs_in_every_format(bench):
+    for layer in bench.floor.layers_of(bench.peers_networks.picture_encoder((3, 28, 28)), torch.zeros(2, 3, 28, 28)):
+        for form in layer.formats:
+            contender = bench.floor.layer_contender(layer, form, least=0.0)
+            contender.warm()
+            assert contender.timed() > 0
+
+
+# --- tables and fits --------------------------------------------------------------------------------------------------
+
+
+def rows_of_a_step(bench):
+    shared = {"machine": "a machine", "threads": 2, "isthmus": "0.1", "releases": {"torch": "2", "multivae": "1"}}
+    head = {"section": "step", "method": "mvae", "batch": 256, "draws": 1, "sampled": False, "decodes": 2}
+    measured = bench.cases.compare([0.1, 0.2, 0.4], [0.3, 0.4, 0.5])
+    return [
+        {**shared, **head, "section": "floor", **bench.cases.compare([0.16, 0.16]), "layers": []},
+        {**shared, **head, "peer": "multivae", "marks": ["same work"], **measured},
+        {**shared, **head, "peer": "multiviewae", "sampled": True, "marks": ["same work", "sampled"], **measured},
+        {**shared, **head, "method": "fused", "peer": "multivae", "marks": ["none"], "refused": "has none"},
+    ]
+
+
+def test_a_table_shows_ranges_the_share_of_the_limit_and_notes_once(bench):
+    text = bench.tables.tables(rows_of_a_step(bench))
+    assert "| `mvae` | 256 | 200 (100-400) | 400 (300-500) | 0.80 | MultiVae [1] | 2.00 (1.25-3.00) |" in text
+    assert "| `mvae`, routes sampled | 256 | 200 (100-400) | 400 (300-500) | 0.80 | multi-view-AE [1] [2] |" in text
+    assert "Not measured: MultiVae `fused` (has none)." in text
+    assert text.count("[1] Same work.") == text.count("[2] Sampled.") == 1
+    assert "None." not in text, "what is not measured needs no mark"
+    assert text.startswith("a machine, 2 threads, Isthmus 0.1, torch 2, MultiVae 1.")
+
+
+def test_rates_run_from_the_slowest_to_the_fastest(bench):
+    row = {**rows_of_a_step(bench)[1], "section": "likelihood", "task": "mfeat", "what": "K=1000"}
+    assert "| mfeat | `mvae` | 1000 | 5 (2.5-10) | 2.5 (2-3.33) |" in bench.tables.tables([row])
+
+
+def test_only_its_own_block_of_the_page_is_replaced(bench):
+    page = "before\n<!-- benchmark: a -->\nkept\n<!-- end -->\n<!-- speed -->\nold\n<!-- end -->\nafter\n"
+    filled = bench.tables.fill(page, rows_of_a_step(bench))
+    assert "old" not in filled and "MultiVae [1]" in filled
+    assert filled.startswith("before\n<!-- benchmark: a -->\nkept\n<!-- end -->\n<!-- speed -->\n")
+    assert filled.endswith("<!-- end -->\nafter\n")
+    assert bench.tables.fill(filled, rows_of_a_step(bench)) == filled
+
+
+def test_fits_find_the_line_and_the_exponent(bench):
+    line = bench.fits.fit([1, 2, 4, 8], [3, 5, 9, 17])
+    assert line == pytest.approx({"slope": 2, "start": 1, "r2": 1, "worst": 0}, abs=1e-9)
+    assert bench.fits.power([1, 2, 4], [3, 12, 48]) == pytest.approx(2)
+
+    def row(who, x, y):
+        head = {"section": "modalities", "method": "mmvae", "unit": "s"}
+        return {**head, "who": who, "x": x, "figure": {"median": y}}
+
+    rows = [row("isthmus", x, 1 + 0.5 * x**2) for x in (2, 4, 6)]
+    rows += [row("isthmus, routes sampled", x, 0.5 * x) for x in (6, 2, 4)] + [row("multivae", 2, 1)]
+    text = bench.fits.fits(rows)
+    assert "| Isthmus | 2 | 6 | 3, 9, 19 | 1 + 0.5 M² s | 1.0000 | 0% |" in text
+    assert "| Isthmus, routes sampled | 2 | 6 | 1, 2, 3 |" in text and "M^1.00" in text
+    assert "MultiVae" not in text, "one point is no curve"
