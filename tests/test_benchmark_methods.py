@@ -396,6 +396,14 @@ def test_scores_too_far_off_are_named(bench):
         "probe/all was 95.0 and is None",
     ]
     assert wrong({**before, "likelihood": None}, before)
+    # A share of next to nothing is less than what chance does.
+    nothing = {"joint": {"variance": 0.01, "frechet": 1.0}, "likelihood": {"nats": -10.0}}
+    assert wrong(nothing, {"joint": {"variance": 0.1, "frechet": 2.9}, "likelihood": {"nats": -39.0}}) == []
+    assert wrong(nothing, {"joint": {"variance": 0.12, "frechet": 3.1}, "likelihood": {"nats": -41.0}}) == [
+        "joint/variance was 0.01 and is 0.12",
+        "joint/frechet was 1.0 and is 3.1",
+        "likelihood/nats was -10.0 and is -41.0",
+    ]
 
 
 def test_rows_to_run_again_are_fast_ones_of_the_first_seed(bench):
