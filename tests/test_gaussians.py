@@ -62,6 +62,17 @@ def test_product_is_proportional_to_the_product_of_densities(count, seed):
     assert bool((got_log_scale[0] <= sharpest + 1e-12).all())
 
 
+@pytest.mark.parametrize("pool", [gaussians.product_of_normals, gaussians.barycentre_of_normals])
+def test_many_pools_at_once_are_those_of_one_at_a_time(pool):
+    # Few are added up, many contracted.
+    loc, log_scale = torch.randn(2, 6, 3, 4, dtype=torch.float64).unbind(0)
+    use = torch.rand(40, 6, 3) < 0.5
+    assert use.shape[0] * use.shape[1] > gaussians.FEW_TERMS
+    single = zip(*(pool(loc, log_scale, one[None]) for one in use), strict=True)
+    for together, each in zip(pool(loc, log_scale, use), single, strict=True):
+        assert_close(together, torch.cat(each), rtol=1e-12, atol=1e-12)
+
+
 def test_product_of_nothing_is_the_standard_normal():
     loc, log_scale = gaussians.product_of_normals(
         torch.full((2, 1, 3), 5.0), torch.zeros(2, 1, 3), torch.zeros(1, 2, 1, dtype=torch.bool)

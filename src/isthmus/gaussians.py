@@ -90,13 +90,26 @@ def product_of_normals(loc: Tensor, log_scale: Tensor, use: Tensor) -> tuple[Ten
     # Sums of precisions, not of logarithms: no epsilon is needed, an unused expert weighs exactly zero, and one
     # contraction serves all products at once.
     weight = use.to(loc)
-    rule = "jmb,mbd->jbd" if use.dim() == 3 else "jmbd,mbd->jbd"
-    total = torch.einsum(rule, weight, precision)
-    pulled = torch.einsum(rule, weight, precision * loc)
+    total = _sum_over_experts(weight, precision)
+    pulled = _sum_over_experts(weight, precision * loc)
     some = (use != 0).any(dim=1)
     some = some[..., None] if some.dim() == 2 else some
     total = torch.where(some, total, torch.ones_like(total))
     return pulled / total, -0.5 * total.log()
+
+
+# A matrix product for each item, which is what the contraction becomes, costs several times what adding up a few
+# experts does; of many products it spares the memory.
+FEW_TERMS = 64
+
+
+def _sum_over_experts(weight: Tensor, values: Tensor) -> Tensor:
+    """`(J, B, D)`: the sums over `m` of `values (M, B, D)`, weighted by `(J, M, B)` or `(J, M, B, D)`."""
+    if weight.dim() == 4:
+        return torch.einsum("jmbd,mbd->jbd", weight, values)
+    if weight.shape[0] * weight.shape[1] <= FEW_TERMS:
+        return (weight[..., None] * values).sum(dim=1)
+    return torch.einsum("jmb,mbd->jbd", weight, values)
 
 
 def root_product_of_normals(
@@ -135,6 +148,5 @@ def barycentre_of_normals(loc: Tensor, log_scale: Tensor, use: Tensor) -> tuple[
         Location and log-scale, `(J, B, D)`; the standard Normal where no expert is used.
     """
     weight = use.to(loc) / use.sum(dim=1, keepdim=True).clamp_min(1)
-    mean = torch.einsum("jmb,mbd->jbd", weight, loc)
-    scale = torch.einsum("jmb,mbd->jbd", weight, log_scale.exp())
+    mean, scale = _sum_over_experts(weight, loc), _sum_over_experts(weight, log_scale.exp())
     return mean, torch.where(use.any(dim=1)[..., None], scale, torch.ones_like(scale)).log()
