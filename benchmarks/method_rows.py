@@ -55,7 +55,7 @@ class DataSet:
         return self.epochs or default_epochs(self.train - validation, TrainingConfig().batch_size)
 
 
-# So many epochs that no method takes longer than two minutes on one core that does nothing else.
+# So many epochs that most methods take less than two minutes on one core that does nothing else, and none over three.
 DATA_SETS = {"digits-small": DataSet(3_000, 1_000, epochs=30), "digits": DataSet(10_000, 2_000)}
 
 
