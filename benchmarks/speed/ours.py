@@ -31,7 +31,9 @@ class Ours(Peer):
     def __init__(self, method: Method):
         self.method, self.model = method, method.model
 
-    def step(self, values: Mapping[str, Tensor], present: Mapping[str, Tensor] | None = None) -> Callable[[], Tensor]:
+    def prepare_step(
+        self, values: Mapping[str, Tensor], present: Mapping[str, Tensor] | None
+    ) -> tuple[Callable[[], Tensor], torch.optim.Optimizer]:
         batch = Batch.from_dense(values, present)
         objective = self.method.phases[0].players[0].objective
         config = TrainingConfig(learning_rate=LEARNING_RATE)
@@ -39,15 +41,11 @@ class Ours(Peer):
         self.model.train()
         indices = itertools.count()
 
-        def step() -> Tensor:
+        def loss_of() -> Tensor:
             index = next(indices)
-            loss = objective(self.model, batch, Step(index, 1.0, Noise(0, index))).loss
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            return loss.detach()
+            return objective(self.model, batch, Step(index, 1.0, Noise(0, index))).loss
 
-        return step
+        return loss_of, optimiser
 
     def train(
         self,

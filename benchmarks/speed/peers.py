@@ -20,6 +20,7 @@ from typing import Any
 
 from peers_networks import Task
 from torch import Tensor
+from torch.optim import Optimizer
 
 PEERS = {"multivae": "peers_multivae", "multiviewae": "peers_multiviewae"}
 METHODS = ("mvae", "mmvae", "mopoe", "mvtcae", "mmvae+", "jmvae", "fused")
@@ -36,12 +37,31 @@ class Peer(ABC):
 
     model: Any
 
-    @abstractmethod
     def step(self, values: Mapping[str, Tensor], present: Mapping[str, Tensor] | None = None) -> Callable[[], Tensor]:
         """A function that takes one training step on all of `values`: forward, backward, Adam. It returns the loss.
 
         Raises:
             Refused: There are gaps, which this method of this peer cannot have.
+        """
+        loss_of, optimiser = self.prepare_step(values, present)
+
+        def step() -> Tensor:
+            loss = loss_of()
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            return loss.detach()
+
+        return step
+
+    @abstractmethod
+    def prepare_step(
+        self, values: Mapping[str, Tensor], present: Mapping[str, Tensor] | None
+    ) -> tuple[Callable[[], Tensor], Optimizer]:
+        """What gives the loss of all of `values` each time it is called, and the library's optimiser, in train mode.
+
+        Raises:
+            Refused: As `step`.
         """
 
     @abstractmethod

@@ -151,23 +151,22 @@ class MultiVae(Peer):
     def __init__(self, model: Any, gaps: bool):
         self.model, self.gaps = model, gaps
 
-    def step(self, values: Mapping[str, Tensor], present: Mapping[str, Tensor] | None = None) -> Callable[[], Tensor]:
+    def prepare_step(
+        self, values: Mapping[str, Tensor], present: Mapping[str, Tensor] | None
+    ) -> tuple[Callable[[], Tensor], torch.optim.Optimizer]:
         self._check(present)
         optimiser = torch.optim.Adam(self.model.parameters(), lr=LEARNING_RATE)
         self.model.train()
 
-        def step() -> Tensor:
+        def loss_of() -> Tensor:
             # Made anew, as some models take modalities out that a batch lacks: multivae/data/utils.py:62.
             parts: dict[str, Any] = {"data": dict(values)}
             if present is not None:
                 parts["masks"] = dict(present)
             loss: Tensor = self.model(DatasetOutput(**parts), epoch=1, batch_ratio=0.0).loss
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            return loss.detach()
+            return loss
 
-        return step
+        return loss_of, optimiser
 
     def train(
         self,

@@ -111,21 +111,20 @@ class MultiViewAE(Peer):
     def __init__(self, model: Any, shared_dim: int):
         self.model, self.shared_dim = model, shared_dim
 
-    def step(self, values: Mapping[str, Tensor], present: Mapping[str, Tensor] | None = None) -> Callable[[], Tensor]:
+    def prepare_step(
+        self, values: Mapping[str, Tensor], present: Mapping[str, Tensor] | None
+    ) -> tuple[Callable[[], Tensor], torch.optim.Optimizer]:
         if present is not None:
             raise Refused(GAPS)
         self._mode(training=True)
         x = list(values.values())
         optimiser = self.model.configure_optimizers()
 
-        def step() -> Tensor:
+        def loss_of() -> Tensor:
             loss: Tensor = self.model.loss_function(x, self.model(x))["loss"]
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            return loss.detach()
+            return loss
 
-        return step
+        return loss_of, optimiser
 
     def train(
         self,
