@@ -9,14 +9,12 @@ It goes on where it was stopped, as `run.py` does, and takes hours. The last thi
 
 from __future__ import annotations
 
-import argparse
 import math
 import os
 import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import cache, partial
-from pathlib import Path
 from typing import Any
 
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
@@ -26,6 +24,7 @@ import torch
 from cases import Case, Contender, Entry, run_cases, seconds_of
 from fits import fits
 from fresh import peak
+from options import parser_of
 from pairs import MIXTURES
 from peers import METHODS, PEERS, Peer, build
 from peers_networks import Task, pictures, vectors
@@ -159,18 +158,7 @@ SECTIONS: dict[str, Callable[[bool, int], list[Case]]] = {
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--sections", type=lambda text: text.split(","), default=list(SECTIONS), metavar="A,B")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=2, help="of every library")
-    parser.add_argument("--quick", action="store_true", help="only to see that it works")
-    parser.add_argument("--out", type=Path, default=RESULTS / "growth.jsonl", help="the file of JSON lines")
-    parser.add_argument("--keep", action="store_true", help="rows of earlier states of the code count too")
-    parser.add_argument("--table", action="store_true", help="only print the fits")
-    given = parser.parse_args()
-    unknown = set(given.sections) - set(SECTIONS)
-    if unknown:
-        parser.error(f"There is no section {', '.join(sorted(unknown))}. Sections are {', '.join(SECTIONS)}.")
+    given = parser_of(__doc__, SECTIONS, rounds=3, out=RESULTS / "growth.jsonl").parse_args()
     torch.set_num_threads(given.threads)
     start, failed = time.perf_counter(), []
     if not given.table:

@@ -10,7 +10,6 @@ docs/benchmarks.md has a place for them. `make bench` makes an environment with 
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import time
@@ -23,13 +22,16 @@ os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 import tables
 import torch
 from cases import run_cases
+from options import parser_of
 from peers import PEERS
 from results import RESULTS, Book, in_force, read_rows
 from sections import SECTIONS, Settings
 
 
 def main() -> int:
-    given = arguments()
+    parser = parser_of(__doc__, SECTIONS, rounds=5, out=RESULTS / "speed.jsonl")
+    parser.add_argument("--data", type=Path, help="folder of data sets, with multiview/mfeat.npz")
+    given = parser.parse_args()
     if given.table:
         return write_tables(given.out, given.quick)
     absent = [name for name in PEERS if find_spec(name) is None]
@@ -48,23 +50,6 @@ def main() -> int:
     for line in failed:
         print(f"FAILED {line}", file=sys.stderr)
     return 1 if failed else 0
-
-
-def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--sections", type=lambda text: text.split(","), default=list(SECTIONS), metavar="A,B")
-    parser.add_argument("--rounds", type=int, default=5, help="of each case, fewer where time does not suffice")
-    parser.add_argument("--threads", type=int, default=2, help="of every library")
-    parser.add_argument("--quick", action="store_true", help="only to see that it works: small and few")
-    parser.add_argument("--data", type=Path, help="folder of data sets, with multiview/mfeat.npz")
-    parser.add_argument("--out", type=Path, default=RESULTS / "speed.jsonl", help="the file of JSON lines")
-    parser.add_argument("--keep", action="store_true", help="rows of earlier states of the code count too")
-    parser.add_argument("--table", action="store_true", help="print the tables and write them into the page")
-    given = parser.parse_args()
-    unknown = set(given.sections) - set(SECTIONS)
-    if unknown:
-        parser.error(f"There is no section {', '.join(sorted(unknown))}. Sections are {', '.join(SECTIONS)}.")
-    return given
 
 
 def write_tables(path: Path, quick: bool) -> int:
