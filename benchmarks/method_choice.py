@@ -5,18 +5,17 @@ Only what stands between `<!-- choice: DATA_SET -->` and `<!-- end -->` in docs/
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import geometric_mean, mean
 from typing import Any
 
+from blocks import fill_blocks
 from method_rows import FLOORS, Row
 from method_tables import ROUTES, at, epoch_cpu_seconds, name_of
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "which-method.md"
-BLOCK = re.compile(r"(<!-- choice: (?P<data>\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 SHOWN = 5
 AGREES = 90.0  # percent of draws that show the digit of their source: what is asked of a method before its time counts
 VARIED = 0.5  # of the variance of real ones within a digit
@@ -155,7 +154,7 @@ AIMS = [
 
 def fill(page: str, rows: Sequence[Row]) -> str:
     """The page with every block made from the rows of its data set."""
-    return BLOCK.sub(lambda block: f"{block[1]}\n{table(block['data'], rows)}\n\n{block[3]}", page)
+    return fill_blocks(page, "choice", lambda data: table(data, rows))
 
 
 def table(data: str, rows: Sequence[Row]) -> str:

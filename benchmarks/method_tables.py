@@ -5,16 +5,15 @@ Only what stands between `<!-- benchmark: DATA_SET -->` and `<!-- end -->` in do
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from blocks import fill_blocks
 from method_rows import FLOORS, Row
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
-BLOCK = re.compile(r"(<!-- benchmark: (?P<data>\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 # Columns of a table: heading, where the figure stands in a row or what makes it of one, and its form.
 Place = str | Callable[[Row], float | None]
@@ -69,7 +68,7 @@ COST: Columns = [
 
 def fill(page: str, rows: Sequence[Row]) -> str:
     """The page with every block made from the rows of its data set."""
-    return BLOCK.sub(lambda block: f"{block[1]}\n{tables(block['data'], rows)}\n\n{block[3]}", page)
+    return fill_blocks(page, "benchmark", lambda data: tables(data, rows))
 
 
 def tables(data: str, rows: Sequence[Row]) -> str:

@@ -21,7 +21,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -36,6 +35,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import method_choice
 import method_tables
 import torch
+from machine import processor
 from method_reruns import choose, wrong_scores
 from method_rows import (
     DATA_SETS,
@@ -158,7 +158,7 @@ def make_row(shared: Path, work: Path, wanted: Wanted) -> Row:
         "couplings": dict(wanted.couplings),
         "scores": json.loads(out.read_text(encoding="utf-8")),
         "costs": {name: _rounded(value) for name, value in (costs | {"seconds": time.perf_counter() - start}).items()},
-        "machine": machine(),
+        "machine": f"{processor()}, one used, torch {torch.__version__}",
         "isthmus": __version__,
         "config": wanted.config(),
     }
@@ -168,18 +168,6 @@ def make_row(shared: Path, work: Path, wanted: Wanted) -> Row:
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 2)
-
-
-def machine() -> str:
-    """Processor, number of cores, and release of torch."""
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        names = [
-            line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")
-        ]
-        cpu = names[0] if names else cpu
-    return f"{cpu}, {os.cpu_count()} cores, one used, torch {torch.__version__}"
 
 
 # --- holding rows against the code ------------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ from peers_networks import Task, pictures, vectors
 from results import RESULTS, Book, in_force, read_rows
 from tables import made_on
 from torch import Tensor
-from work import epoch_work, step_work
+from work import epoch_work, made_contender, step_work
 
 BATCH = 64
 Makers = dict[str, Callable[[], Peer]]
@@ -54,14 +54,9 @@ def makers(method: str, task: Task, peers: Sequence[str] = PEERS, latent_dim: in
 
 def case(section: str, method: str, x: int, who: Makers, work: Callable[[Peer], Contender], unit: str = "s") -> Case:
     """One point of each curve: a row for each of `who`."""
-    contenders = {label: partial(_contender, make, work) for label, make in who.items()}
+    contenders = {label: partial(made_contender, make, work) for label, make in who.items()}
     head = {"section": section, "method": method, "x": x, "unit": unit}
     return Case(f"{section} {method} {x}", [Entry({**head, "who": label}, (label,)) for label in who], contenders)
-
-
-def _contender(make: Callable[[], Peer], work: Callable[[Peer], Contender]) -> Contender:
-    torch.manual_seed(0)
-    return work(make())
 
 
 @cache

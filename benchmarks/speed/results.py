@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 import sys
 from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+# What the benchmarks share stands one folder up; the others here have it from this file.
 sys.path.append(str(Path(__file__).resolve().parents[1]))
+from blocks import fill_blocks as fill_blocks
+from blocks import start_of as start_of
+from machine import processor
 from method_rows import append_row, code_digest, hash_of, read_rows
 
 Row = dict[str, Any]
@@ -46,7 +48,7 @@ class Book:
 
     def __init__(self, path: Path, keep: bool = False):
         self.path, self.keep = path, keep
-        self.stamp = {"machine": machine(), "code": code_digest()}
+        self.stamp = {"machine": processor(), "code": code_digest()}
 
     def known(self) -> set[str]:
         """Identities of the rows that were made on this machine, of the code as it is."""
@@ -71,13 +73,3 @@ ABOUT = "section what task method peer who x draws sampled batch missing items d
 
 def thing(row: Row) -> str:
     return json.dumps([row.get(name) for name in ABOUT])
-
-
-def machine() -> str:
-    """Processor and number of cores."""
-    name = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        lines = [line for line in info.read_text(encoding="utf-8").splitlines() if line.startswith("model name")]
-        name = lines[0].partition(":")[2].strip() if lines else name
-    return f"{name}, {os.cpu_count()} cores"

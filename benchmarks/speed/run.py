@@ -24,7 +24,7 @@ import torch
 from cases import run_cases
 from options import parser_of
 from peers import PEERS
-from results import RESULTS, Book, in_force, read_rows
+from results import RESULTS, Book, in_force, read_rows, start_of
 from sections import SECTIONS, Settings
 
 
@@ -61,8 +61,8 @@ def write_tables(path: Path, quick: bool) -> int:
     if quick:
         return 0  # no page shows what was only tried
     text = tables.PAGE.read_text(encoding="utf-8")
-    if not tables.BLOCK.search(text):
-        print(f"{tables.PAGE.name} has no place for them: {tables.START} ... {tables.END}", file=sys.stderr)
+    if start_of(tables.NAME) not in text:
+        print(f"{tables.PAGE.name} has no place for them: {start_of(tables.NAME)} ... <!-- end -->", file=sys.stderr)
     tables.PAGE.write_text(tables.fill(text, rows), encoding="utf-8")
     return 0
 

@@ -12,14 +12,24 @@ from pathlib import Path
 from typing import Any
 
 import ours
-import torch
 from cases import Case, Contender, Entry, compare
 from floor import floor_case
 from fresh import startup_cases
 from pairs import GAPPY, LIKELIHOOD_MARKS, MIXTURES, Pair, pairs_of
 from peers import METHODS, Peer, build
 from peers_networks import Task, draw_presence, pictures
-from work import Amount, Values, embed_work, epoch_work, first, likelihood_work, picture_values, step_work, views
+from work import (
+    Amount,
+    Values,
+    embed_work,
+    epoch_work,
+    first,
+    likelihood_work,
+    made_contender,
+    picture_values,
+    step_work,
+    views,
+)
 
 # From the quickest to the slowest: what one leaves of its time is the next one's.
 ORDER = sorted(METHODS, key="mvtcae mopoe jmvae mvae fused mmvae+ mmvae".split().index)
@@ -69,8 +79,8 @@ def pair_case(head: Mapping[str, Any], task: Task, pairs: Sequence[Pair], work: 
     entries, contenders = [], {}
     for pair in pairs:
         own, other = ours.label(pair), ours.peer_label(pair)
-        contenders[own] = partial(_contender, partial(ours.of_pair, pair, task), work)
-        contenders[other] = partial(_contender, partial(build, pair.peer, pair.method, task, **pair.theirs), work)
+        contenders[own] = partial(made_contender, partial(ours.of_pair, pair, task), work)
+        contenders[other] = partial(made_contender, partial(build, pair.peer, pair.method, task, **pair.theirs), work)
         said = {"peer": pair.peer, "draws": pair.num_draws, "sampled": pair.sampled}
         notes = {
             "marks": pair.marks,
@@ -82,11 +92,6 @@ def pair_case(head: Mapping[str, Any], task: Task, pairs: Sequence[Pair], work: 
     several = [f"K={pairs[0].num_draws}"] if pairs[0].num_draws > 1 else []
     name = " ".join([*(str(value) for key, value in head.items() if key != "unit"), *several])
     return Case(name, entries, contenders, least)
-
-
-def _contender(make: Callable[[], Peer], work: Work) -> Contender:
-    torch.manual_seed(0)
-    return work(make())
 
 
 # --- the sections -----------------------------------------------------------------------------------------------------
@@ -114,8 +119,8 @@ def trainer_cases(settings: Settings) -> list[Case]:
         bare = partial(step_work, values=partial(picture_values, batch), least=0.0 if settings.quick else 1.0)
         epoch = partial(epoch_work, values=partial(picture_values, count), batch=batch, units=count // batch)
         contenders = {
-            "isthmus, trainer": partial(_contender, make, epoch),
-            "isthmus, bare step": partial(_contender, make, bare),
+            "isthmus, trainer": partial(made_contender, make, epoch),
+            "isthmus, bare step": partial(made_contender, make, bare),
         }
         head = {"section": "trainer", "method": method, "batch": batch, "items": count, "unit": "s"}
         entries = [Entry({**head, "peer": "bare step"}, list(contenders))]
@@ -155,7 +160,7 @@ def _beside_complete(case: Case, values: Values, batch: int) -> Case:
     own = case.entries[0]
     complete = "isthmus, without gaps"
     make = partial(ours.of_itself, "mvtcae", pictures(), dropout=0.0)
-    contender = partial(_contender, make, partial(epoch_work, values=values, batch=batch))
+    contender = partial(made_contender, make, partial(epoch_work, values=values, batch=batch))
     entry = Entry({**own.head, "peer": complete}, (own.needs[0], complete))
     return Case(case.name, [*case.entries, entry], {**case.contenders, complete: contender}, case.least)
 

@@ -6,17 +6,15 @@ a row, a mark or a refusal, is a numbered note below its table.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from peers import METHODS
-from results import Row
+from results import Row, fill_blocks
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
-START, END = "<!-- speed -->", "<!-- end -->"
-BLOCK = re.compile(rf"({START}\n).*?({END})", re.DOTALL)
+NAME = "speed"  # of the block
 NAMES = {"isthmus": "Isthmus", "multivae": "MultiVae", "multiviewae": "multi-view-AE"}
 
 Column = tuple[str, Callable[[Row], str]]
@@ -25,7 +23,7 @@ Limits = Mapping[tuple[Any, ...], float]
 
 def fill(page: str, rows: Sequence[Row]) -> str:
     """The page with its block made from the rows."""
-    return BLOCK.sub(lambda block: f"{block[1]}\n{tables(rows)}\n\n{block[2]}", page)
+    return fill_blocks(page, NAME, lambda _: tables(rows))
 
 
 def tables(rows: Sequence[Row]) -> str:

@@ -33,6 +33,12 @@ def first(rows: Mapping[str, Tensor], count: int | None) -> dict[str, Tensor]:
     return {name: x[:count] for name, x in rows.items()}
 
 
+def made_contender(make: Callable[[], Peer], work: Callable[[Peer], Contender]) -> Contender:
+    """A library at a work, its weights drawn from one seed whoever was made before."""
+    torch.manual_seed(0)
+    return work(make())
+
+
 def step_work(peer: Peer, values: Values, least: float) -> Contender:
     step = peer.step(values())
     return Contender(step, lambda: seconds_of(step, least))
