@@ -127,6 +127,32 @@ def test_location_families_equal_torchs(ours, theirs, scale_shape):
     assert_close(drawn.std(dim=0), one.stddev, rtol=0.05, atol=0)
 
 
+@pytest.mark.parametrize(("ours", "theirs"), [(Normal, distributions.Normal), (Laplace, distributions.Laplace)])
+@pytest.mark.parametrize("scale_shape", [(), (2,), (3, 1), (5, 1, 1), (5, 3, 2)])
+def test_gradients_of_location_families_equal_torchs(ours, theirs, scale_shape):
+    target = _random(5, 3, 2, seed=2)
+    loc, log_scale = _random(5, 3, 2).requires_grad_(), (0.5 * _random(*scale_shape, seed=1)).requires_grad_()
+    weight = _random(5, seed=3)
+    own = torch.autograd.grad((weight * ours(loc, log_scale).log_prob(target)).sum(), [loc, log_scale])
+    plain = theirs(loc, log_scale.exp()).log_prob(target).flatten(1).sum(1)
+    for got, expected in zip(own, torch.autograd.grad((weight * plain).sum(), [loc, log_scale]), strict=True):
+        assert_close(got, expected)
+
+
+@pytest.mark.parametrize("family", [Normal, Laplace, Bernoulli])
+def test_how_pictures_lie_in_memory_does_not_matter(family):
+    loc, target = _random(4, 3, 5, 2), _random(4, 3, 5, 2, seed=1).sigmoid()
+    scale = [] if family is Bernoulli else [torch.tensor(0.3).double()]
+    last = loc.contiguous(memory_format=torch.channels_last)
+    assert_close(family(last, *scale).log_prob(target), family(loc, *scale).log_prob(target))
+
+
+@pytest.mark.parametrize("family", [Normal, Laplace])
+def test_a_target_of_another_shape_is_refused_though_it_would_broadcast(family):
+    with pytest.raises(ValueError, match=r"A target of shape \(4, 1\) got locations of shape \(4, 3\)"):
+        family(torch.zeros(4, 3), torch.tensor(0.0)).log_prob(torch.zeros(4, 1))
+
+
 def test_bernoulli_equals_torchs():
     logits, target = 3 * _random(5, 2, 2), (_random(5, 2, 2, seed=1) > 0).double()
     likelihood = Bernoulli(logits)

@@ -161,7 +161,7 @@ class MultimodalAutoencoder(nn.Module):
             z = torch.zeros(len(modality.example), self.latent_dim)
             try:
                 score = self.decode(name, z).log_prob(modality.example)
-            except (RuntimeError, IndexError) as error:
+            except (RuntimeError, IndexError, ValueError) as error:
                 raise ValueError(
                     f"Decoder '{name}' does not fit its data: from codes of shape ({len(z)}, {self.latent_dim}) its "
                     f"output could not be scored against values of shape {_shape(modality.example)}. {error}"
