@@ -20,9 +20,14 @@ CONFIG = TrainingConfig(epochs=6, batch_size=16, learning_rate=0.01, checkpoint_
 
 
 def make(name):
-    """A method of two phases where it has them, and a module that draws from torch's own generator."""
+    """A method of two phases where it has them, a module that draws from torch's own generator, and weights whose
+    channels lie side by side in memory.
+    """
     method = toy_method(name, **({"pretrain": 0.5} if name == "fused" else {}))
-    method.model.encoders["image"].append(nn.Dropout(0.2))
+    convolution = nn.Conv2d(2, 4, (1, 2)).to(memory_format=torch.channels_last)
+    method.model.encoders["image"] = nn.Sequential(
+        nn.Unflatten(1, (2, 1, 3)), convolution, nn.Flatten(), nn.Tanh(), nn.Dropout(0.2)
+    )
     return method
 
 

@@ -153,7 +153,8 @@ class ImageKind(Kind):
 
     def normalise(self, values: Values) -> Values:
         assert not isinstance(values, Masked)
-        return values if values.is_floating_point() else values.to(torch.get_default_dtype()) / 255
+        pixels = values if values.is_floating_point() else values / 255
+        return pixels.contiguous(memory_format=torch.channels_last)  # as convolutions want them
 
     def corrupt(self, values: Values, uniform: Callable[..., Tensor]) -> Values:
         """Shift each picture by whole pixels, evenly up to `jitter` of a side; what moves in repeats the border."""
@@ -167,7 +168,7 @@ class ImageKind(Kind):
             for axis, side in enumerate((height, width))
         )
         item = torch.arange(len(values), device=values.device)[:, None, None]
-        return values.movedim(1, -1)[item, rows[:, :, None], columns[:, None, :]].movedim(-1, 1).contiguous()
+        return values.movedim(1, -1)[item, rows[:, :, None], columns[:, None, :]].movedim(-1, 1)
 
     def decode(self, array: np.ndarray) -> Image.Image:
         pixels = np.rint(np.clip(array, 0, 1) * 255).astype(np.uint8)

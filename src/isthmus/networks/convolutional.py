@@ -115,7 +115,7 @@ class ConvDecoder(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         grid = self.body(_channels_last(self.head(z).unflatten(1, self.start)))
         pixels = pixel_shuffle(self.patches(grid), self.patch)
-        return pixels[:, :, : self.shape[1], : self.shape[2]].contiguous()
+        return _channels_last(pixels[:, :, : self.shape[1], : self.shape[2]])
 
 
 class Upsample(nn.Module):
@@ -149,12 +149,12 @@ def _activation(channels: int) -> nn.Module:
 
 
 def pixel_shuffle(x: Tensor, factor: int) -> Tensor:
-    """As `F.pixel_shuffle`, whose gradient fails in torch 2.13 where there is no row."""
+    """As `F.pixel_shuffle`, whose gradient fails in torch 2.13 where there is no row; copies once, channels last."""
     rows, channels, height, width = x.shape
-    split = x.reshape(rows, channels // factor**2, factor, factor, height, width)
-    return split.permute(0, 1, 4, 2, 5, 3).reshape(rows, split.shape[1], height * factor, width * factor)
+    split = x.permute(0, 2, 3, 1).reshape(rows, height, width, channels // factor**2, factor, factor)
+    pixels = split.permute(0, 1, 4, 2, 5, 3).reshape(rows, height * factor, width * factor, split.shape[3])
+    return pixels.permute(0, 3, 1, 2)
 
 
 def _channels_last(x: Tensor) -> Tensor:
-    # Only the feature maps, never the weights: convolutions are as fast, and weights stay plain contiguous tensors.
     return x.contiguous(memory_format=torch.channels_last)

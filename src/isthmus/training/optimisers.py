@@ -48,4 +48,6 @@ def load_optimiser_tensors(
         parameter = parameters[name]
         # Counters stay on the CPU unless a fused kernel reads them.
         device = parameter.device if fused or value.dim() else torch.device("cpu")
-        optimiser.state[parameter][entry] = value.to(device, copy=True)
+        # Laid out in memory as the parameter is: a fused kernel walks through both side by side.
+        like = parameter if value.shape == parameter.shape else value
+        optimiser.state[parameter][entry] = torch.empty_like(like, dtype=value.dtype, device=device).copy_(value)
