@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.mixture import GaussianMixture
 from torch.testing import assert_close
 
 from isthmus.estimator import Autoencoder, load
 from isthmus.noise import Noise
 from isthmus.samplers import FITTED, CodeDensity, CodeFlow, check_sampler, fit_samplers, samplers_like
-from isthmus.samplers.mixture import num_components_for
+from isthmus.samplers.mixture import num_components_for, tied_mixture
 
 
 def _two_blobs(num_items=4000):
@@ -149,6 +151,18 @@ def test_an_items_draw_does_not_depend_on_the_chunk(monkeypatch):
     whole = density.condition(loc, log_scale, torch.zeros(2), Noise(0))
     monkeypatch.setattr("isthmus.samplers.mixture.MAX_NUMBERS", 1)
     assert_close(density.condition(loc, log_scale, torch.zeros(2), Noise(0)), whole)
+
+
+def test_the_fast_mixture_is_scikit_learns():
+    rows = torch.randn(400, 5, generator=torch.Generator().manual_seed(0)).double().numpy() * [1, 2, 3, 4, 0.1]
+    settings = {"n_components": 7, "reg_covar": 1e-4, "max_iter": 20, "tol": 0.0, "random_state": 3}
+    with pytest.warns(ConvergenceWarning):
+        plain = GaussianMixture(covariance_type="tied", **settings).fit(rows)
+        settings["num_components"] = settings.pop("n_components")
+        fast = tied_mixture(**settings).fit(rows)
+    for name in ("weights_", "means_", "covariances_"):
+        assert getattr(fast, name) == pytest.approx(getattr(plain, name), abs=1e-8), name
+    assert fast.score_samples(rows) == pytest.approx(plain.score_samples(rows), abs=1e-8)
 
 
 def test_components_follow_from_the_number_of_codes():

@@ -11,12 +11,17 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from isthmus.noise import Noise
 from isthmus.samplers.base import Sampler, best_known
+
+if TYPE_CHECKING:
+    import numpy as np
+    from sklearn.mixture import GaussianMixture
 
 MAX_COMPONENTS = 80
 ITEMS_A_COMPONENT = 20
@@ -46,17 +51,14 @@ class CodeDensity(Sampler):
     def fit(cls, codes: Tensor, observed: Tensor | None = None, seed: int = 0) -> CodeDensity:
         """Fit by expectation-maximisation."""
         from sklearn.exceptions import ConvergenceWarning
-        from sklearn.mixture import GaussianMixture
 
         codes = best_known(codes, observed, seed)
         density = cls(num_components_for(len(codes)), codes.shape[1])
-        mixture = GaussianMixture(
-            len(density.loc), covariance_type="tied", reg_covar=1e-4, max_iter=50, random_state=seed
-        )
+        mixture = tied_mixture(len(density.loc), reg_covar=1e-4, max_iter=50, random_state=seed)
         with warnings.catch_warnings():
             # A mixture one step short of convergence draws as well as a converged one.
             warnings.simplefilter("ignore", ConvergenceWarning)
-            mixture.fit(codes.numpy())
+            mixture.fit(codes.double().numpy())
         density.log_weight.copy_(torch.from_numpy(mixture.weights_).log())
         density.loc.copy_(torch.from_numpy(mixture.means_))
         density.factor.copy_(torch.linalg.cholesky(torch.from_numpy(mixture.covariances_)))
@@ -116,6 +118,24 @@ class CodeDensity(Sampler):
         chosen = (log_weight + uniform).argmax(dim=1)
         away = torch.linalg.solve_triangular(factor.mT, drawn[..., None], upper=True).squeeze(-1)
         return loc[item, chosen] + away
+
+
+def tied_mixture(num_components: int, **settings: Any) -> GaussianMixture:
+    """Scikit-learn's mixture of Normals with one covariance, ten times as fast, of `float64` rows.
+
+    Scikit-learn multiplies all rows by the factor of the covariance again for every component.
+    """
+    import numpy as np
+    from sklearn.mixture import GaussianMixture
+
+    class TiedMixture(GaussianMixture):
+        def _estimate_log_prob(self, rows: np.ndarray, **_: Any) -> np.ndarray:
+            factor = self.precisions_cholesky_
+            white, centres = rows @ factor, self.means_ @ factor
+            squares = (white**2).sum(axis=1)[:, None] - 2 * white @ centres.T + (centres**2).sum(axis=1)
+            return np.log(np.diag(factor)).sum() - 0.5 * (rows.shape[1] * math.log(2 * math.pi) + squares)
+
+    return TiedMixture(num_components, covariance_type="tied", **settings)
 
 
 def num_components_for(num_items: int) -> int:
