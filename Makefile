@@ -32,7 +32,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint types docs rerun bench bench-growth clean
+.PHONY: help demo test test-all lint types docs rerun bench bench-growth bench-quality clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -68,6 +68,10 @@ bench: $(PEERS) ## Measure the speed beside two other libraries, and print the t
 
 bench-growth: $(PEERS) ## Measure how time and memory grow; hours, goes on where it was stopped
 	$(BENCH)/bin/python $(SPEED)/growth.py $(ARGS)
+
+bench-quality: $(PEERS) ## Measure quality at equal time; hours, needs DATA, goes on where it was stopped
+	@status=0; $(BENCH)/bin/python $(SPEED)/quality.py $(if $(DATA),--data "$(DATA)") $(ARGS) || status=$$?; \
+	$(BENCH)/bin/python $(SPEED)/quality.py --table && exit $$status
 
 clean: ## Remove the environment and all that these targets made
 	rm -rf $(VENV) $(BENCH) .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist site demo-run

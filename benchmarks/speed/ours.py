@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+from budgets import Budgets, Length, Spent
 from pairs import Pair
 from peers import LEARNING_RATE, Peer
 from peers_networks import Task
 from peers_ours import MATCHED, matched, modalities
 from torch import Tensor
+from torch.nn.functional import one_hot
 
-from isthmus.batch import Batch
+from isthmus.batch import Batch, Masked, Values
 from isthmus.data.store import Store
+from isthmus.evaluation import codes as coding
 from isthmus.evaluation.likelihood import log_evidence
 from isthmus.kinds.image import ImageKind
 from isthmus.methods.base import Method, build_method
 from isthmus.noise import Noise
 from isthmus.objectives import Step
-from isthmus.training import TrainingConfig, encode, train
+from isthmus.training import History, TrainingConfig, encode, train
 from isthmus.training.optimisers import make_optimiser
 
 
 class Ours(Peer):
     """A method of Isthmus."""
+
+    gaps = True
 
     def __init__(self, method: Method):
         self.method, self.model = method, method.model
@@ -34,7 +40,7 @@ class Ours(Peer):
     def prepare_step(
         self, values: Mapping[str, Tensor], present: Mapping[str, Tensor] | None
     ) -> tuple[Callable[[], Tensor], torch.optim.Optimizer]:
-        batch = Batch.from_dense(values, present)
+        batch = normalise(Batch.from_dense(values, present))  # in memory as the trainer hands it on
         objective = self.method.phases[0].players[0].objective
         config = TrainingConfig(learning_rate=LEARNING_RATE)
         optimiser = make_optimiser(config, dict(self.model.named_parameters()))
@@ -55,12 +61,51 @@ class Ours(Peer):
         batch_size: int = 256,
         present: Mapping[str, Tensor] | None = None,
     ) -> list[float]:
-        config = TrainingConfig(epochs=epochs, batch_size=batch_size, learning_rate=LEARNING_RATE, accelerator="cpu")
         data = store(values, present)
-        history = train(self.method, data, normalise, {"train": torch.arange(len(data))}, config, quiet=True)
+        history = self._fit(data, torch.arange(len(data)), epochs, batch_size)
         # Seconds since the first step was prepared; the last one is also kept to more than a millisecond.
         ends = [row["seconds"] for row in history.rows[:-1]] + [history.seconds]
         return [end - start for start, end in itertools.pairwise([0.0, *ends])]
+
+    def train_until(
+        self,
+        values: Mapping[str, Tensor],
+        budgets: Budgets,
+        *,
+        batch_size: int = 256,
+        present: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        data, fresh = store(values, present), self.method
+
+        def anew(length: Length) -> Spent:
+            self.method = copy.deepcopy(fresh)
+            self.model = self.method.model
+            rows = torch.arange(max(2, round(length.share * len(data))))
+            start = budgets.clock()
+            history = self._fit(data, rows, length.epochs, batch_size)
+            return Spent(budgets.clock() - start, history.seconds)
+
+        budgets.each(anew)
+
+    def _fit(self, data: Store, rows: Tensor, epochs: int, batch_size: int) -> History:
+        config = TrainingConfig(epochs=epochs, batch_size=batch_size, learning_rate=LEARNING_RATE, accelerator="cpu")
+        return train(self.method, data, normalise, {"train": rows}, config, quiet=True)
+
+    @torch.no_grad()
+    def codes(self, values: Mapping[str, Tensor]) -> Tensor:
+        found = coding.encode(self.model.eval(), _batch(values), list(values), seed=0).mean
+        return self.model.shared(found)
+
+    @torch.no_grad()
+    def translate(self, values: Mapping[str, Tensor], targets: Sequence[str], drawn: bool) -> dict[str, Tensor]:
+        found = coding.encode(self.model.eval(), _batch(values), list(values), seed=0)
+        made = {name: coding.decode(self.model, name, found.draw if drawn else found.mean) for name in targets}
+        return {name: self._characters(name, x) if isinstance(x, Masked) else x for name, x in made.items()}
+
+    def _characters(self, name: str, ids: Masked) -> Tensor:
+        """One-hot, as the peers' are; all behind the end is the end."""
+        end: int = self.model.likelihoods[name].end
+        return one_hot(ids.value.masked_fill(~ids.mask, end), end + 1).float()
 
     def embed(self, values: Mapping[str, Tensor], batch_size: int = 256) -> Tensor:
         # In batches of its own size: the library has no argument for that.
@@ -69,7 +114,7 @@ class Ours(Peer):
 
     @torch.no_grad()
     def log_likelihood(self, values: Mapping[str, Tensor], num_draws: int = 1000, batch_size: int = 32) -> float:
-        batch = Batch.from_dense(values)
+        batch = normalise(Batch.from_dense(values))
         return float(log_evidence(self.model.eval(), batch, list(values), num_draws, seed=0).mean())
 
 
@@ -80,6 +125,8 @@ def store(values: Mapping[str, Tensor], present: Mapping[str, Tensor] | None = N
 
 
 def _stored(rows: Tensor) -> Tensor:
+    if rows.dim() == 3:  # one-hot characters
+        return rows.argmax(dim=2).to(torch.uint8)
     if rows.dim() != 4:
         return rows
     # One row that is shown many times stays one.
@@ -88,8 +135,23 @@ def _stored(rows: Tensor) -> Tensor:
 
 
 def normalise(batch: Batch) -> Batch:
-    """What is stored as networks see it, by the kind that stores pictures so."""
-    return Batch({name: _KIND.normalise(x) for name, x in batch.values.items()}, batch.present, batch.index)
+    """What is stored as networks see it, by the kind that stores pictures so; characters as ids."""
+    return Batch({name: _normalised(x) for name, x in batch.values.items()}, batch.present, batch.index)
+
+
+def _normalised(values: Values) -> Values:
+    assert isinstance(values, Tensor)
+    if values.dim() == 4:
+        return _KIND.normalise(values)
+    if values.dtype == torch.uint8:  # characters
+        return Masked(values.long(), torch.ones_like(values, dtype=torch.bool))
+    return values
+
+
+def _batch(values: Mapping[str, Tensor]) -> Batch:
+    """All items at once, as training sees them."""
+    data = store(values)
+    return normalise(data.batch(torch.arange(len(data))))
 
 
 _KIND = ImageKind()

@@ -4,6 +4,7 @@
     step = peer.step(values)                         # call it as often as you like
     seconds = peer.train(values, epochs=3)           # of each epoch, by the peer's own trainer and data set
     codes, nats = peer.embed(values), peer.log_likelihood(values, num_draws=1000)
+    pictures = peer.translate({"m0": values["m0"]}, ["m1"], drawn=True)["m1"]
 
 Methods are named as in Isthmus. What a peer cannot do raises `Refused` with the reason, which tables print. Defaults of
 options are those under which a peer's objective is ours, where there are such: `peers_ours.py` has our options for it,
@@ -14,10 +15,11 @@ options are those under which a peer's objective is ours, where there are such: 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
+from budgets import Budgets
 from peers_networks import Task
 from torch import Tensor
 from torch.optim import Optimizer
@@ -33,9 +35,15 @@ class Refused(Exception):
 
 
 class Peer(ABC):
-    """One method of one library, with networks made anew."""
+    """One method of one library, with networks made anew.
+
+    Attributes:
+        model: The library's own.
+        gaps: It can be trained on items that lack modalities.
+    """
 
     model: Any
+    gaps: bool
 
     def step(self, values: Mapping[str, Tensor], present: Mapping[str, Tensor] | None = None) -> Callable[[], Tensor]:
         """A function that takes one training step on all of `values`: forward, backward, Adam. It returns the loss.
@@ -79,6 +87,36 @@ class Peer(ABC):
 
         Raises:
             Refused: There are gaps, which this method of this peer cannot have.
+        """
+
+    @abstractmethod
+    def train_until(
+        self,
+        values: Mapping[str, Tensor],
+        budgets: Budgets,
+        *,
+        batch_size: int = BATCH_SIZE,
+        present: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        """Train as `train` does, until the last budget; each is told what was reached.
+
+        Raises:
+            Refused: As `train`.
+        """
+
+    @abstractmethod
+    def codes(self, values: Mapping[str, Tensor]) -> Tensor:
+        """Mean codes `(N, D)` of what modalities share, from those in `values` alone, in eval mode for as long."""
+
+    @abstractmethod
+    def translate(self, values: Mapping[str, Tensor], targets: Sequence[str], drawn: bool) -> dict[str, Tensor]:
+        """Means of `p(x | z)` of each target, logits of texts, from the modalities in `values` alone, as the library
+        predicts.
+
+        Args:
+            values: `N` items.
+            targets: Modalities.
+            drawn: Codes are draws from the posterior, else its means.
         """
 
     @abstractmethod

@@ -16,17 +16,19 @@ import logging
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from budgets import Budgets, Enough
 from peers import LEARNING_RATE, Peer, Refused
 from peers_networks import Expert, Joint, Task
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 STUBS = Path(__file__).parent / "stubs"
+CHUNK = 512  # items that are encoded and decoded at a time
 
 
 @contextlib.contextmanager
@@ -129,6 +131,20 @@ class Clock(TrainingCallback):
         self.times.append(time.perf_counter())
 
 
+class Until(TrainingCallback):
+    """Ends a training with its last budget."""
+
+    def __init__(self, budgets: Budgets):
+        self.budgets, self.steps_per_epoch = budgets, 0
+
+    def on_epoch_begin(self, *arguments: Any, train_loader: DataLoader[Any], **named: Any) -> None:
+        self.steps_per_epoch = len(train_loader)
+        self.budgets.start()
+
+    def on_train_step_end(self, *arguments: Any, **named: Any) -> None:
+        self.budgets.step(self.steps_per_epoch)
+
+
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """No log lines and progress bars, which its trainer has no switch for; both are still computed."""
@@ -146,10 +162,11 @@ class MultiVae(Peer):
     Args:
         model: Built.
         gaps: It can be trained on items that lack modalities.
+        shapes: Of one event, by modality.
     """
 
-    def __init__(self, model: Any, gaps: bool):
-        self.model, self.gaps = model, gaps
+    def __init__(self, model: Any, gaps: bool, shapes: Mapping[str, tuple[int, ...]]):
+        self.model, self.gaps, self.shapes = model, gaps, shapes
 
     def prepare_step(
         self, values: Mapping[str, Tensor], present: Mapping[str, Tensor] | None
@@ -178,6 +195,23 @@ class MultiVae(Peer):
     ) -> list[float]:
         self._check(present)
         clock = Clock()
+        self._fit(dataset(values, present), epochs, batch_size, clock)
+        return [end - start for start, end in itertools.pairwise(clock.times)]
+
+    def train_until(
+        self,
+        values: Mapping[str, Tensor],
+        budgets: Budgets,
+        *,
+        batch_size: int = 256,
+        present: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        # The weights of the last step: its trainer keeps those of the epoch of least loss, nearly always the last one.
+        self._check(present)
+        with contextlib.suppress(Enough):
+            self._fit(dataset(values, present), sys.maxsize, batch_size, Until(budgets))
+
+    def _fit(self, data: MultimodalBaseDataset, epochs: int, batch_size: int, callback: TrainingCallback) -> None:
         with tempfile.TemporaryDirectory() as folder, quiet():
             config = BaseTrainerConfig(
                 output_dir=folder,
@@ -186,9 +220,41 @@ class MultiVae(Peer):
                 learning_rate=LEARNING_RATE,
                 no_cuda=True,
             )
-            trainer = BaseTrainer(self.model, dataset(values, present), training_config=config, callbacks=[clock])
-            trainer.train()
-        return [end - start for start, end in itertools.pairwise(clock.times)]
+            BaseTrainer(self.model, data, training_config=config, callbacks=[callback]).train()
+
+    def codes(self, values: Mapping[str, Tensor]) -> Tensor:
+        with self._evaluating():
+            parts = [
+                self.model.encode(inputs, cond_mod=list(values), return_mean=True).z for inputs in self._inputs(values)
+            ]
+        return torch.cat(parts)
+
+    def translate(self, values: Mapping[str, Tensor], targets: Sequence[str], drawn: bool) -> dict[str, Tensor]:
+        # As in multivae/metrics/coherences, which draws.
+        with self._evaluating():
+            parts = [
+                self.model.predict(inputs, cond_mod=list(values), gen_mod=list(targets), return_mean=not drawn)
+                for inputs in self._inputs(values)
+            ]
+        return {name: torch.cat([part[name] for part in parts]) for name in targets}
+
+    def _inputs(self, values: Mapping[str, Tensor]) -> Iterator[MultimodalBaseDataset]:
+        """Parts of the items. MoPoE encodes every modality, whatever it is to predict from: zeros stand for others."""
+        num_items = len(next(iter(values.values())))
+        whole = {name: values.get(name, torch.zeros(num_items, *shape)) for name, shape in self.shapes.items()}
+        for rows in torch.arange(num_items).split(CHUNK):
+            yield MultimodalBaseDataset({name: x[rows] for name, x in whole.items()})
+
+    @contextlib.contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        """Within a training too, whose mode is given back."""
+        training = self.model.training
+        self.model.eval()
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            self.model.train(training)
 
     @torch.no_grad()
     def embed(self, values: Mapping[str, Tensor], batch_size: int = 256) -> Tensor:
@@ -243,7 +309,7 @@ def make(method: str, task: Task, latent_dim: int, options: Mapping[str, Any]) -
             "n_modalities": len(task.shapes),
             "latent_dim": latent_dim - private_dim,
             "input_dims": dict(task.shapes),
-            "decoders_dist": dict.fromkeys(task.shapes, task.family),
+            "decoders_dist": {name: task.family_of(name) for name in task.shapes},
             "decoder_dist_params": {name: {"scale": task.scale} for name in task.shapes},
             **chosen,
             **options,
@@ -258,4 +324,4 @@ def make(method: str, task: Task, latent_dim: int, options: Mapping[str, Any]) -
     more = {}
     if method == "jmvae":
         more["joint_encoder"] = JointEncoder(encoders, Joint(len(encoders), task.width, latent_dim), latent_dim)
-    return MultiVae(model_class(config, encoders, decoders, **more), gaps=method != "jmvae")
+    return MultiVae(model_class(config, encoders, decoders, **more), gaps=method != "jmvae", shapes=task.shapes)

@@ -12,18 +12,21 @@ import contextlib
 import itertools
 import logging
 import math
+import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
+from budgets import Budgets, Enough
 from multiviewae import models
 from multiviewae.base.base_model import BaseModelAE
-from multiviewae.base.distributions import Laplace, Normal
+from multiviewae.base.distributions import Categorical, Laplace, Normal
 from peers import LEARNING_RATE, Peer, Refused
 from peers_networks import Expert, Task
 from torch import Tensor, nn
@@ -38,6 +41,7 @@ CONFIGURED: dict[str, tuple[type, dict[str, Any]]] = {
     "fused": (models.AE, {}),
 }
 GAPS = "multi-view-AE cannot express a missing modality"
+CHUNK = 512  # items that it predicts at a time
 
 
 class Encoder(nn.Module):
@@ -66,7 +70,18 @@ class FlatNormal(Normal):
         return super().log_likelihood(x.flatten(1))
 
 
-FAMILIES: dict[str, type[Any]] = {"laplace": FlatLaplace, "normal": FlatNormal}
+class FlatCategorical(Categorical):
+    """One-hot characters `(L, V)`, from logits laid flat; as `FlatLaplace`."""
+
+    def __init__(self, loc: Tensor, scale: float):
+        super().__init__(x=loc)
+
+    def log_likelihood(self, x: Tensor) -> Tensor:
+        nats: Tensor = Categorical(x=self.x.unflatten(-1, x.shape[1:])).log_likelihood(x)
+        return nats.flatten(-2)
+
+
+FAMILIES: dict[str, type[Any]] = {"laplace": FlatLaplace, "normal": FlatNormal, "categorical": FlatCategorical}
 
 
 class Decoder(nn.Module):
@@ -76,9 +91,9 @@ class Decoder(nn.Module):
         super().__init__()
         self.network, self.family, self.scale = network, family, scale
 
-    def forward(self, z: Tensor) -> FlatLaplace | FlatNormal:
+    def forward(self, z: Tensor) -> FlatLaplace | FlatNormal | FlatCategorical:
         loc = self.network(z.flatten(0, -2)).reshape(*z.shape[:-1], -1)
-        made: FlatLaplace | FlatNormal = FAMILIES[self.family](loc=loc, scale=self.scale)
+        made: FlatLaplace | FlatNormal | FlatCategorical = FAMILIES[self.family](loc=loc, scale=self.scale)
         return made
 
 
@@ -106,10 +121,13 @@ class MultiViewAE(Peer):
     Args:
         model: Built.
         shared_dim: Dimensions of a code, before those that are a modality's own.
+        shapes: Of one event, by modality.
     """
 
-    def __init__(self, model: Any, shared_dim: int):
-        self.model, self.shared_dim = model, shared_dim
+    gaps = False
+
+    def __init__(self, model: Any, shared_dim: int, shapes: Mapping[str, tuple[int, ...]]):
+        self.model, self.shared_dim, self.shapes = model, shared_dim, shapes
 
     def prepare_step(
         self, values: Mapping[str, Tensor], present: Mapping[str, Tensor] | None
@@ -134,6 +152,28 @@ class MultiViewAE(Peer):
         batch_size: int = 256,
         present: Mapping[str, Tensor] | None = None,
     ) -> list[float]:
+        self._fit(values, present, epochs, batch_size)
+        return [end - start for start, end in itertools.pairwise(TIMES)]
+
+    def train_until(
+        self,
+        values: Mapping[str, Tensor],
+        budgets: Budgets,
+        *,
+        batch_size: int = 256,
+        present: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        def step(*arguments: Any) -> None:
+            budgets.step(self.model.trainer.num_training_batches)
+
+        # Hooks of Lightning, of this model alone.
+        self.model.on_train_start, self.model.on_train_batch_end = budgets.start, step
+        with contextlib.suppress(Enough):
+            self._fit(values, present, sys.maxsize, batch_size)
+
+    def _fit(
+        self, values: Mapping[str, Tensor], present: Mapping[str, Tensor] | None, epochs: int, batch_size: int
+    ) -> None:
         if present is not None:
             raise Refused(GAPS)
         self._mode(training=True)
@@ -142,12 +182,40 @@ class MultiViewAE(Peer):
             self.model.cfg.out_dir = folder
             self.model.cfg.logger.save_dir = folder
             self.model.fit(*values.values(), max_epochs=epochs, batch_size=batch_size)
-        return [end - start for start, end in itertools.pairwise(TIMES)]
+
+    def codes(self, values: Mapping[str, Tensor]) -> Tensor:
+        return self._code(self._predicted("predict_latents", values, True))
+
+    def translate(self, values: Mapping[str, Tensor], targets: Sequence[str], drawn: bool) -> dict[str, Tensor]:
+        # mmVAEPlus takes means all the same: mmvaeplus.py:145.
+        places = [place for place, name in enumerate(self.shapes) if name in targets]
+        found = self._predicted("predict_reconstruction", values, not drawn, output_modalities=places)[0]
+        shapes = {name: shape for name, shape in self.shapes.items() if name in targets}
+        return {
+            name: torch.from_numpy(rows).reshape(-1, *shape)
+            for (name, shape), rows in zip(shapes.items(), found, strict=True)
+        }
+
+    def _predicted(self, what: str, values: Mapping[str, Tensor], mean: bool, **more: Any) -> Any:
+        """What one of its functions predicts from some modalities. It asks for all, and does not look at others."""
+        num_items = len(next(iter(values.values())))
+        blank = {name: torch.zeros(1, *shape).expand(num_items, *shape) for name, shape in self.shapes.items()}
+        sources = [place for place, name in enumerate(self.shapes) if name in values]
+        training, self.model.return_mean = self.model.training, mean
+        self._mode(training=False)
+        try:
+            return getattr(self.model, what)(
+                *{**blank, **values}.values(), input_modalities=sources, batch_size=CHUNK, **more
+            )
+        finally:
+            self._mode(training)
 
     def embed(self, values: Mapping[str, Tensor], batch_size: int = 256) -> Tensor:
+        return self._code(self.model.predict_latents(*values.values(), batch_size=batch_size))
+
+    def _code(self, latents: list[np.ndarray]) -> Tensor:
         """As they come from `predict_latents`; for models without a joint code, the mean over modalities."""
-        codes = [torch.from_numpy(code) for code in self.model.predict_latents(*values.values(), batch_size=batch_size)]
-        return torch.stack(codes).mean(dim=0)[:, : self.shared_dim]
+        return torch.stack([torch.from_numpy(code) for code in latents]).mean(dim=0)[:, : self.shared_dim]
 
     @torch.no_grad()
     def log_likelihood(self, values: Mapping[str, Tensor], num_draws: int = 1000, batch_size: int = 32) -> float:
@@ -202,11 +270,12 @@ def make(method: str, task: Task, latent_dim: int, options: Mapping[str, Any]) -
         for shape in task.shapes.values()
     )
     model.decoders = nn.ModuleList(
-        Decoder(task.decoder(shape, latent_dim), task.family, task.scale) for shape in task.shapes.values()
+        Decoder(task.decoder(shape, latent_dim), task.family_of(name), task.scale)
+        for name, shape in task.shapes.items()
     )
     # A vector's dimension is a number there, not a tuple.
     model.input_dim = [shape if len(shape) > 1 else shape[0] for shape in task.shapes.values()]
-    return MultiViewAE(model, shared_dim)
+    return MultiViewAE(model, shared_dim, task.shapes)
 
 
 def configuration(settings: Mapping[str, Any]) -> dict[str, Any]:

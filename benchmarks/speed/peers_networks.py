@@ -4,7 +4,8 @@ The pictures' are MultiVae's for PolyMNIST (`multivae/models/nn/mmnist.py`, `Enc
 features end at the last ReLU, and one linear layer behind them gives location and spread, as Isthmus has it. Five
 modalities and 64 dimensions make 2.3 million parameters.
 
-Shapes: `B` items, `R` rows of a decoder call, `M` modalities, `F` features, `D` shared latent, `P` private latent.
+Shapes: `B` items, `R` rows of a decoder call, `M` modalities, `F` features, `D` shared latent, `P` private latent,
+`T C` frames and bands of a spectrogram, `L V` characters of a text and the alphabet.
 """
 
 from __future__ import annotations
@@ -64,6 +65,39 @@ def vector_decoder(shape: Shape, latent_dim: int, width: int = 256) -> nn.Sequen
     )
 
 
+def spectrogram_encoder(shape: Shape, width: int = 64) -> nn.Sequential:
+    """From spectrograms `(B, 1, T, C)` to features `(B, width)`: the pictures' network. `T` and `C` divide by 8."""
+    convolutions = list(picture_encoder(shape))[:7]
+    return nn.Sequential(*convolutions, nn.Linear(128 * (shape[1] // 8) * (shape[2] // 8), width), nn.ReLU())
+
+
+def spectrogram_decoder(shape: Shape, latent_dim: int) -> nn.Sequential:
+    """From codes `(R, latent_dim)` to spectrograms `(R, 1, T, C)`."""
+    grid = (128, shape[1] // 8, shape[2] // 8)
+    return nn.Sequential(
+        nn.Linear(latent_dim, math.prod(grid)),
+        nn.ReLU(),
+        nn.Unflatten(1, grid),
+        nn.ConvTranspose2d(128, 64, 3, stride=2, padding=1, output_padding=1),
+        nn.ReLU(),
+        nn.ConvTranspose2d(64, 32, 3, stride=2, padding=1, output_padding=1),
+        nn.ReLU(),
+        nn.ConvTranspose2d(32, shape[0], 3, stride=2, padding=1, output_padding=1),
+    )
+
+
+def text_encoder(shape: Shape, width: int = 64) -> nn.Sequential:
+    """From one-hot characters `(B, L, V)` to features `(B, width)`; captions are short, and dense layers do."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), 256), nn.ReLU(), nn.Linear(256, width), nn.ReLU())
+
+
+def text_decoder(shape: Shape, latent_dim: int) -> nn.Sequential:
+    """From codes `(R, latent_dim)` to logits of characters `(R, L, V)`."""
+    return nn.Sequential(
+        nn.Linear(latent_dim, 256), nn.ReLU(), nn.Linear(256, math.prod(shape)), nn.Unflatten(1, shape)
+    )
+
+
 @dataclass(frozen=True)
 class Task:
     """What is to be modelled, and by which networks.
@@ -71,10 +105,11 @@ class Task:
     Args:
         shapes: Of one event, by modality.
         encoder: Makes a network from values to features, of a shape.
-        decoder: Makes a network from codes to locations, of a shape and the width of a code.
+        decoder: Makes a network from codes to locations or logits, of a shape and the width of a code.
         width: Features that encoders give.
         family: Of `p(x | z)`, "laplace" or "normal".
         scale: Of `p(x | z)`; not learnt.
+        texts: Modalities that are one-hot characters `(L, V)` in place of it, the last character being the end.
     """
 
     shapes: Mapping[str, Shape]
@@ -83,6 +118,11 @@ class Task:
     width: int
     family: str
     scale: float
+    texts: tuple[str, ...] = ()
+
+    def family_of(self, name: str) -> str:
+        """Of `p(x | z)` of one modality, "categorical" for texts."""
+        return "categorical" if name in self.texts else self.family
 
     def zeros(self, num_items: int) -> dict[str, Tensor]:
         """Empty values, to be filled."""
@@ -99,6 +139,22 @@ def vectors(columns: Mapping[str, int]) -> Task:
     """Vectors with squared error, such as the six views of mfeat."""
     shapes = {name: (count,) for name, count in columns.items()}
     return Task(shapes, vector_encoder, vector_decoder, width=256, family="normal", scale=1.0)
+
+
+def digits(frames: int, bands: int, length: int, alphabet: int) -> Task:
+    """A written digit, a spoken one, and a caption in characters; likelihoods as usual for MNIST-SVHN-Text."""
+    shapes: dict[str, Shape] = {"image": (1, 28, 28), "audio": (1, frames, bands), "caption": (length, alphabet)}
+    encoders = {shapes["image"]: picture_encoder, shapes["audio"]: spectrogram_encoder, shapes["caption"]: text_encoder}
+    decoders = {shapes["image"]: picture_decoder, shapes["audio"]: spectrogram_decoder, shapes["caption"]: text_decoder}
+    return Task(
+        shapes,
+        lambda shape: encoders[shape](shape),
+        lambda shape, latent_dim: decoders[shape](shape, latent_dim),
+        width=64,
+        family="laplace",
+        scale=0.75,
+        texts=("caption",),
+    )
 
 
 def mfeat(path: str | Path) -> tuple[Task, dict[str, Tensor]]:

@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from peers import Peer
 from peers_networks import Task
-from torch import nn
+from torch import Tensor, nn
 
+from isthmus.batch import Masked
 from isthmus.fusions import MixtureOfExperts
-from isthmus.likelihoods import LaplaceHead, NormalHead
+from isthmus.likelihoods import LaplaceHead, NormalHead, TokensHead
 from isthmus.methods.base import Method, Phase, Player, build_method
 from isthmus.modality import Modality
 from isthmus.model import MultimodalAutoencoder
@@ -36,19 +37,44 @@ MATCHED: dict[tuple[str, str], dict[str, Any]] = {
 }
 
 
+class Characters(nn.Module):
+    """Ids of characters `Masked (n, L)`, as Isthmus has texts, as one-hot ones `(n, L, V)`."""
+
+    def __init__(self, alphabet: int):
+        super().__init__()
+        self.alphabet = alphabet
+
+    def forward(self, ids: Masked) -> Tensor:
+        return nn.functional.one_hot(ids.value, self.alphabet).to(torch.get_default_dtype())
+
+
 def modalities(task: Task) -> dict[str, Modality]:
     """The task as Isthmus has it."""
+    return {name: _text(task, name) if name in task.texts else _array(task, name) for name in task.shapes}
+
+
+def _array(task: Task, name: str) -> Modality:
     head = {"laplace": LaplaceHead, "normal": NormalHead}[task.family]
-    return {
-        name: Modality(
-            encoder=partial(task.encoder, shape),
-            decoder=partial(task.decoder, shape),
-            likelihood=partial(head, task.scale),
-            example=torch.zeros(1, *shape),
-            num_dimensions=math.prod(shape),
-        )
-        for name, shape in task.shapes.items()
-    }
+    shape = task.shapes[name]
+    return Modality(
+        encoder=partial(task.encoder, shape),
+        decoder=partial(task.decoder, shape),
+        likelihood=partial(head, task.scale),
+        example=torch.zeros(1, *shape),
+        num_dimensions=math.prod(shape),
+    )
+
+
+def _text(task: Task, name: str) -> Modality:
+    """What stands behind the end counts too, as it does for the peers."""
+    length, alphabet = shape = task.shapes[name]
+    return Modality(
+        encoder=lambda: nn.Sequential(Characters(alphabet), task.encoder(shape)),
+        decoder=partial(task.decoder, shape),
+        likelihood=partial(TokensHead, alphabet - 1),
+        example=Masked(torch.zeros(1, length, dtype=torch.long), torch.ones(1, length, dtype=torch.bool)),
+        num_dimensions=length,
+    )
 
 
 def matched(peer: str, method: str, task: Task, *, latent_dim: int = 64, **options: Any) -> Method:
