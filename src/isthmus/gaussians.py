@@ -109,7 +109,7 @@ def _sum_over_experts(weight: Tensor, values: Tensor) -> Tensor:
         return torch.einsum("jmbd,mbd->jbd", weight, values)
     if weight.shape[0] * weight.shape[1] <= FEW_TERMS:
         return (weight[..., None] * values).sum(dim=1)
-    # Items first, and laid out so: an einsum hands over strides with which small products take a hundred times as long.
+    # Items first, and laid out so: an einsum hands over strides with which small products take several times as long.
     return torch.bmm(weight.permute(2, 0, 1).contiguous(), values.transpose(0, 1).contiguous()).transpose(0, 1)
 
 

@@ -121,7 +121,7 @@ class CodeDensity(Sampler):
 
 
 def tied_mixture(num_components: int, **settings: Any) -> GaussianMixture:
-    """Scikit-learn's mixture of Normals with one covariance, ten times as fast, of `float64` rows.
+    """Scikit-learn's mixture of Normals with one covariance, of `float64` rows, at less cost.
 
     Scikit-learn multiplies all rows by the factor of the covariance again for every component.
     """
