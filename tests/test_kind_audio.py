@@ -101,7 +101,7 @@ def test_each_sound_is_decoded_as_if_it_were_alone() -> None:
     together = KIND.cells(values)
     for i in (0, 4):
         alone = KIND.decode(values.value[i][values.mask[i]].numpy())
-        np.testing.assert_allclose(alone.samples, together[i].samples, atol=1e-4)
+        np.testing.assert_allclose(alone.samples, together[i].samples, atol=1e-6)
     assert KIND.cells(values.take(torch.tensor([], dtype=torch.long))) == []
 
 

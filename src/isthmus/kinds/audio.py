@@ -261,18 +261,20 @@ class AudioKind(Kind):
         Griffin & Lim 1984 (IEEE TASSP 32(2), section III), sped up by the momentum of Perraudin, Balazs & Sondergaard
         2013 (WASPAA, "A fast Griffin-Lim algorithm").
         """
-        window = _window(self.rate_)
+        # In double precision: each round makes rounding larger, and how it falls depends on the shape of a batch.
+        window = _window(self.rate_).double()
         size = len(window)
-        mean, std = (torch.tensor(state, dtype=torch.float32) for state in (self.mean_, self.std_))
-        level = frames * std + mean
+        mean, std = (torch.tensor(state, dtype=torch.float64) for state in (self.mean_, self.std_))
+        level = frames.double() * std + mean
         power = torch.pow(10.0, level.clamp(-RANGE_DB, 0.0) / 10).masked_fill(~mask.unsqueeze(-1), 0.0)
-        magnitude = (power @ _inverse_filterbank(self.rate_, size, self.mels_)).clamp_min(0).sqrt().transpose(1, 2)
+        bands = _inverse_filterbank(self.rate_, size, self.mels_).double()
+        magnitude = (power @ bands).clamp_min(0).sqrt().transpose(1, 2)
         # All rows run over the same number of frames from the same first phases, so that how a sound comes out does
         # not depend on what it was decoded beside.
         magnitude = nn.functional.pad(magnitude, (0, max(0, self.max_frames_ - magnitude.shape[2]) + 4))
         num_frames = magnitude.shape[2]
         generator = torch.Generator().manual_seed(0)
-        uniform = torch.rand(num_frames, size // 2 + 1, generator=generator, dtype=torch.float32)
+        uniform = torch.rand(num_frames, size // 2 + 1, generator=generator, dtype=torch.float32).double()
         phase = torch.polar(torch.ones_like(uniform), 2 * math.pi * uniform).T.expand(magnitude.shape)
         length = (num_frames - 1) * self.hop_
         before: Tensor | float = 0.0
@@ -281,7 +283,7 @@ class AudioKind(Kind):
             spectrum = torch.stft(samples, size, self.hop_, window=window, pad_mode="constant", return_complex=True)
             ahead = spectrum - (0.99 / 1.99) * before
             phase, before = ahead / ahead.abs().clamp_min(1e-12), spectrum
-        return torch.istft(magnitude * phase, size, self.hop_, window=window, length=length)
+        return torch.istft(magnitude * phase, size, self.hop_, window=window, length=length).float()
 
 
 def _convolutional(mels: int, width: int) -> nn.Module:
