@@ -75,6 +75,19 @@ def test_decoding_in_parts_changes_neither_values_nor_gradients(objective):
     assert_close(answers[1][1], answers[0][1])
 
 
+def test_without_gradients_no_more_is_decoded_at_a_time_than_caches_hold(monkeypatch):
+    model, batch, rows = _model(), _batch(), []
+    model.decoders["vector0"].register_forward_hook(lambda _, inputs, __: rows.append(len(inputs[0])))
+    z, use = torch.randn(3, 2, 9, 4), torch.ones(2, 9, dtype=torch.bool)
+    monkeypatch.setattr("isthmus.model.CACHED_NUMBERS", 10 * model.num_dimensions["vector0"])
+    whole = model.log_likelihood("vector0", z, use, batch)
+    total = 6 * int(batch.present["vector0"].sum())
+    assert rows == [total] and total > 20, "with gradients all go in one call"
+    with torch.no_grad():
+        assert_close(model.log_likelihood("vector0", z, use, batch), whole.detach())
+    assert rows[1:] == [10] * (total // 10) + [total % 10] * bool(total % 10)
+
+
 def test_decoder_sees_only_rows_that_are_used_and_observed():
     model, batch, rows = _model(), _batch(), []
     model.decoders["vector0"].register_forward_hook(lambda _, inputs, __: rows.append(len(inputs[0])))
