@@ -66,8 +66,9 @@ bench: $(PEERS) ## Measure the speed beside two other libraries, and print the t
 	@status=0; $(BENCH)/bin/python $(SPEED)/run.py $(if $(DATA),--data "$(DATA)") $(ARGS) || status=$$?; \
 	$(BENCH)/bin/python $(SPEED)/run.py --table && exit $$status
 
-bench-growth: $(PEERS) ## Measure how time and memory grow; hours, goes on where it was stopped
-	$(BENCH)/bin/python $(SPEED)/growth.py $(ARGS)
+bench-growth: $(PEERS) ## Measure how time and memory grow; an hour, goes on where it was stopped
+	@status=0; $(BENCH)/bin/python $(SPEED)/growth.py $(ARGS) || status=$$?; \
+	$(BENCH)/bin/python $(SPEED)/growth.py --table && exit $$status
 
 bench-quality: $(PEERS) ## Measure quality at equal time; hours, needs DATA, goes on where it was stopped
 	@status=0; $(BENCH)/bin/python $(SPEED)/quality.py $(if $(DATA),--data "$(DATA)") $(ARGS) || status=$$?; \

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import importlib
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 # Before torch is imported: tests run in several processes, and threads that spin would slow all of them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -30,3 +34,22 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"{folder} is not there; set ISTHMUS_SHARED to the folder of the shared data sets")
     return folder
+
+
+class Scripts:
+    """Scripts that are no package, imported when they are asked for."""
+
+    def __getattr__(self, name: str) -> ModuleType:
+        return importlib.import_module(name)
+
+
+@pytest.fixture(scope="module")
+def speed_scripts() -> Iterator[Scripts]:
+    """Those of the benchmark of speed; none imports a peer before it is measured."""
+    before = list(sys.path)
+    sys.path.insert(0, str(ROOT / "benchmarks" / "speed"))
+    try:
+        yield Scripts()
+    finally:
+        sys.path[:] = before
+    assert not {"multivae", "multiviewae"} & set(sys.modules)

@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import sys
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-ROOT = Path(__file__).resolve().parents[1]
-PARTS = ("results", "cases", "pairs", "ours", "floor", "fits", "tables", "sections", "peers", "peers_networks")
 SETTINGS = {"threads": 1, "wanted_rounds": 3, "quick": False}
 
 
 @pytest.fixture(scope="module")
-def bench():
-    """The scripts of the benchmark, which are no package; none imports a peer before it is measured."""
-    before = list(sys.path)
-    sys.path.insert(0, str(ROOT / "benchmarks" / "speed"))
-    try:
-        yield SimpleNamespace(**{name: importlib.import_module(name) for name in PARTS})
-    finally:
-        sys.path[:] = before
-    assert not {"multivae", "multiviewae"} & set(sys.modules)
+def bench(speed_scripts):
+    return speed_scripts
 
 
 class Watch:
@@ -73,6 +60,15 @@ def test_a_round_is_begun_only_if_it_would_end_in_time(bench, seconds, least, ro
     contenders = {label: watch.contender(bench, label, *[1] * 5) for label in "ab"}
     times = bench.cases.interleave(contenders, 5, seconds=seconds, least=least, clock=watch)
     assert [len(figures) for figures in times.values()] == [rounds] * 2
+
+
+def test_a_case_may_have_enough_of_one_round(bench):
+    watch = Watch()
+    contenders = {"isthmus": lambda: watch.contender(bench, "ours", 1, 1, 1)}
+    entries = [entry(bench, "first", "isthmus")]
+    for most, rounds in ((1, 1), (0, 3), (5, 3)):
+        made = bench.cases.Case("", entries, contenders, most=most)
+        assert bench.cases.measure(made, entries, 3, 100)[0]["rounds"] == rounds
 
 
 def test_the_ratio_is_taken_in_each_round(bench):
@@ -321,6 +317,65 @@ def test_a_layer_alone_runs_in_every_format(bench):
             assert contender.timed() > 0
 
 
+# --- where time goes --------------------------------------------------------------------------------------------------
+
+
+def test_every_operation_is_of_one_kind_of_work(bench):
+    kinds = {
+        "aten::mkldnn_convolution": "convolutions",
+        "aten::convolution_backward": "convolutions",
+        "aten::addmm": "matrix products",
+        "aten::mm": "matrix products",
+        "aten::mul": "sums and other arithmetic",
+        "aten::mse_loss_backward": "sums and other arithmetic",
+        "aten::threshold_backward": "activations",
+        "aten::_fused_adam_": "Adam",
+        "aten::index_select": "copies",
+        "autograd::engine::evaluate_function: AddmmBackward0": None,
+    }
+    assert {name: bench.breakdown.kind_of(name) for name in kinds} == kinds
+
+
+def test_kinds_of_work_add_up_to_the_step(bench):
+    x, layer = torch.randn(64, 256), nn.Linear(256, 256)
+    found = bench.breakdown.breakdown(lambda: layer(x).relu().sum().backward(), steps=20)
+    assert set(found) == {*bench.breakdown.KINDS, bench.breakdown.REST}
+    assert found["matrix products"] > found["Adam"] == found["convolutions"] == 0
+    figures = bench.breakdown._figures([found, found, found], [sum(found.values())] * 3)
+    assert sum(figures["kinds"].values()) == pytest.approx(figures["figure"]["median"], rel=1e-3)
+
+
+def test_a_grouped_call_is_a_call_for_each_network(bench):
+    values = {name: torch.rand(3, 3, 28, 28) for name in "ab"}
+    networks = bench.levers.Networks.of(values)
+    features, made = networks.each()
+    (grouped_features,), (grouped_made,) = networks.grouped()
+    torch.testing.assert_close(grouped_features, torch.stack(features), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(grouped_made, torch.cat(made, dim=1), rtol=1e-4, atol=1e-5)
+
+
+def test_a_step_with_a_lever_is_the_step_without(bench, monkeypatch):
+    # Which step is taken is the same: what weights become shows it.
+    values, kept = bench.work.picture_values(4), []
+    monkeypatch.setattr(bench.levers, "_ours", lambda made=bench.levers._ours: kept.append(made()) or kept[-1])
+    makers = [bench.levers.plain, bench.levers.default_layout, bench.levers.unfused, bench.levers.one_by_one]
+    for make in makers:
+        torch.manual_seed(0)
+        make(values)()
+    first, *others = [torch.cat([p.flatten() for p in made.model.parameters()]) for made in kept]
+    for other in others:
+        # Adam's first step is the sign of a gradient; of gradients next to nothing rounding decides it.
+        assert (first - other).abs().mean() < 1e-5
+    untouched = torch.cat([p.flatten() for p in bench.levers._ours().model.parameters()])
+    assert (first - untouched).abs().mean() > 1e-4
+
+
+def test_every_lever_is_beside_the_library_as_it_is(bench):
+    for lever in bench.levers.LEVERS:
+        own = lever.with_it if lever.pulled else lever.without_it
+        assert own is bench.levers.plain or "networks alone" in lever.beside, lever.what
+
+
 # --- tables and fits --------------------------------------------------------------------------------------------------
 
 
@@ -375,3 +430,44 @@ def test_fits_find_the_line_and_the_exponent(bench):
     assert "| Isthmus | 2 | 6 | 3, 9, 19 | 1 + 0.5 M² s | 1.0000 | 0% |" in text
     assert "| Isthmus, routes sampled | 2 | 6 | 1, 2, 3 |" in text and "M^1.00" in text
     assert "MultiVae" not in text, "one point is no curve"
+
+
+def test_an_epoch_is_held_against_the_limit_of_its_steps(bench):
+    limit, row = rows_of_a_step(bench)[:2]
+    # 16 steps of 0.16 s, in an epoch of 0.2 s the median of whose rounds is said to be 3.2 s.
+    epoch = {**row, "section": "epoch", "items": 4096, "missing": 0.0, "figure": bench.cases.spread([3.2])}
+    text = bench.tables.tables([limit, epoch, {**epoch, "missing": 0.5}])
+    assert "| `mvae` | 256 | 0% | 4,096 | 3.20 (3.20-3.20) | 0.40 (0.30-0.50) | 0.80 |" in text
+    assert "| `mvae` | 256 | 50% | 4,096 | 3.20 (3.20-3.20) | 0.40 (0.30-0.50) | - |" in text
+    elsewhere = bench.tables.tables([{**limit, "task": "mfeat"}, epoch])
+    assert "| 0.40 (0.30-0.50) | - |" in elsewhere, "the limit of other layers says nothing"
+
+
+def test_the_page_of_performance_has_a_block_for_each_profile(bench):
+    head = {"machine": "a machine", "threads": 2, "isthmus": "0.1", "releases": {}, "batch": 64}
+    kinds = {"convolutions": 0.3, "Adam": 0.1}
+    rows = [
+        {**head, "section": "breakdown", "method": "mvtcae", "kinds": kinds},
+        {**head, "section": "levers", "what": "tea", "peer": "none", "pulled": False, **bench.cases.compare([1], [2])},
+        {**head, "section": "levers", "what": "wine", "peer": "none", "pulled": False, "refused": "it is early"},
+    ]
+    page = "".join(f"<!-- speed: {name} -->\n<!-- end -->\n" for name in bench.tables.PROFILE)
+    text = bench.tables.fill(page, rows)
+    assert "| convolutions | 300.0 (75%) |" in text and "| all | 400 |" in text
+    assert "| tea | none | 64 | 1000 (1000-1000) | 2000 (2000-2000) | 2.00 (2.00-2.00) | left out |" in text
+    assert "wine" not in text
+    wanted = {mark for mark in bench.tables.PAGES[1].read_text().splitlines() if mark.startswith("<!-- speed")}
+    assert wanted == {f"<!-- speed: {name} -->" for name in bench.tables.PROFILE}
+
+
+def test_the_pages_show_the_committed_rows(bench):
+    results = bench.results
+    for path, fill, pages in (
+        (results.RESULTS / "speed.jsonl", bench.tables.fill, bench.tables.PAGES),
+        (results.RESULTS / "growth.jsonl", bench.growth.fill, [bench.growth.PAGE]),
+    ):
+        rows = results.in_force(results.read_rows(path))
+        assert rows, f"{path.name} is gone"
+        for page in pages:
+            text = page.read_text(encoding="utf-8")
+            assert fill(text, rows) == text, f"{page.name} shows other rows than {path.name} has: run make bench again"

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import itertools
 import json
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,33 +15,10 @@ from isthmus.batch import Masked
 from isthmus.kinds.audio import AudioKind, Waveform
 from isthmus.kinds.base import pad
 
-ROOT = Path(__file__).resolve().parents[1]
-PARTS = (
-    "budgets",
-    "ours",
-    "pairs",
-    "peers_networks",
-    "peers_ours",
-    "quality",
-    "quality_contenders",
-    "quality_data",
-    "quality_one",
-    "quality_scores",
-    "quality_tables",
-    "results",
-)
-
 
 @pytest.fixture(scope="module")
-def bench():
-    """The scripts of the benchmark, which are no package; none imports a peer before it is trained."""
-    before = list(sys.path)
-    sys.path.insert(0, str(ROOT / "benchmarks" / "speed"))
-    try:
-        yield SimpleNamespace(**{name: importlib.import_module(name) for name in PARTS})
-    finally:
-        sys.path[:] = before
-    assert not {"multivae", "multiviewae"} & set(sys.modules)
+def bench(speed_scripts):
+    return speed_scripts
 
 
 class Clock:
@@ -338,6 +312,27 @@ def test_ours_on_the_same_networks_stands_once_for_each_objective(bench):
     assert of("mvae") == [("isthmus", ""), (same, "multivae"), (same, "multiviewae"), *peers]
     assert of("mvae", gaps=True) == of("mvtcae"), "with gaps, both peers have the bound of what there is"
     assert of("jmvae") == of("mvtcae"), "the peer that refuses is there, to say so"
+    sampled = bench.quality_contenders.SAMPLED
+    for method in bench.quality_contenders.METHODS:
+        assert ((sampled, "multivae") in of(method)) == (method in ("mmvae", "mmvae+"))
+
+
+def test_routes_are_sampled_for_whom_it_is_said(bench, tmp_path, monkeypatch):
+    quality, asked = bench.quality_contenders, []
+
+    class Enough(Exception):
+        pass
+
+    def stop(pair, task):
+        asked.append((pair.sampled, dict(pair.ours)))
+        raise Enough
+
+    monkeypatch.setattr(bench.ours, "of_pair", stop)
+    for one in quality.contenders("mmvae", gaps=False):
+        if one.who in (quality.SAME, quality.SAMPLED):
+            with pytest.raises(Enough):
+                quality.train(one, tiny(bench, tmp_path), [1.0], lambda *_: None)
+    assert asked == [(False, {}), (False, {}), (True, {"stratified": False})]
 
 
 def test_who_cannot_have_gaps_is_given_complete_items(bench, tmp_path):
@@ -481,6 +476,18 @@ def rows_of(bench):
     rows += [{**refused, "x": x, "refused": "takes two modalities"} for x in (20.0, 60.0)]
     real = {"image": {"coherence": 99.0, "frechet": 0.5}, "caption": {"coherence": 100.0}}
     return [*rows, {**shared, "who": "real", "x": 0.0, "real": real, "marks": []}]
+
+
+def test_each_set_shows_the_machine_of_its_last_row(bench):
+    def row(task, machine, number, quick=False):
+        about = {"section": "quality", "method": "mvae", "who": "isthmus", "x": float(number % 2)}
+        return {**about, "task": task, "machine": machine, "number": number, "quick": quick}
+
+    rows = [row("digits", "old", 0), row("polydigits", "old", 1), row("digits", "new", 2), row("digits", "new", 3)]
+    rows += [row("digits", "new", 4), row("digits", "new", 5, quick=True)]
+    chosen = bench.quality_tables.chosen(rows)
+    assert {(one["task"], one["number"]) for one in chosen} == {("polydigits", 1), ("digits", 3), ("digits", 4)}
+    assert [one["number"] for one in bench.quality_tables.chosen(rows, quick=True)] == [5]
 
 
 def test_tables_show_scores_at_each_budget_marks_and_refusals(bench):

@@ -1,28 +1,26 @@
-"""Where the time of a bare step goes, by kinds of work, from torch's profiler: the table of docs/performance.md.
+"""Where the time of a bare step goes, by kinds of work, as torch's profiler sees it.
 
-    python benchmarks/speed/breakdown.py [--methods mvtcae,mvae] [--batch 256] [--threads 2] [--steps 10]
-
-Five pictures of 3x28x28, the networks and objectives of `run.py`. Time is that of the thread that asks for the work,
-which waits while others help it. What no operation accounts for is Python, autograd and torch's own bookkeeping.
+Time is that of the thread that asks for the work, which waits while others help it. What no operation accounts for is
+Python, autograd and torch's own bookkeeping. Being watched makes a step slower: these are for shares, not for speed.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
-import sys
 import time
-from collections.abc import Callable, Mapping
-
-os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from statistics import median
+from typing import Any
 
 import ours
 import torch
+from cases import Case, Contender, Entry, compare
 from pairs import pairs_of
 from peers_networks import pictures
 from torch.profiler import ProfilerActivity, profile
 from work import picture_values
 
+METHODS = ("mvtcae", "mvae", "mmvae")
 # By kind of work, what the names of its operations begin with; the first that fits counts.
 KINDS: Mapping[str, tuple[str, ...]] = {
     "convolutions": ("aten::mkldnn_convolution", "aten::convolution", "aten::_convolution"),
@@ -33,59 +31,59 @@ KINDS: Mapping[str, tuple[str, ...]] = {
     "sums and other arithmetic": ("aten::",),
 }
 REST = "Python and bookkeeping"
+Kinds = dict[str, float]
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--methods", default="mvtcae,mvae")
-    parser.add_argument("--batch", type=int, default=256)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=10)
-    given = parser.parse_args()
-    torch.set_num_threads(given.threads)
-    names = given.methods.split(",")
-    columns = {name: breakdown(step_of(name, given.batch), given.steps) for name in names}
-    print(table(columns))
-    return 0
+def breakdown_cases(batches: Sequence[int], steps: int) -> list[Case]:
+    """Steps of some methods, watched.
+
+    Args:
+        batches: Items of a step.
+        steps: Of a round.
+    """
+    cases = []
+    for method in METHODS:
+        for batch in batches:
+            seen: list[Kinds] = []
+            head = {"section": "breakdown", "method": method, "batch": batch, "unit": "s"}
+            entry = Entry(head, ["isthmus"], figures=partial(_figures, seen))
+            contenders = {"isthmus": partial(_contender, method, batch, steps, seen)}
+            cases.append(Case(f"breakdown {method} {batch}", [entry], contenders))
+    return cases
 
 
-def step_of(method: str, batch: int) -> Callable[[], object]:
-    """A training step of ours, with the objective that the first peer which has it shares."""
+def _contender(method: str, batch: int, steps: int, seen: list[Kinds]) -> Contender:
+    """The objective is that which the first peer that has it shares."""
     torch.manual_seed(0)
-    return ours.of_pair(pairs_of(method)[0], pictures()).step(picture_values(batch))
+    step = ours.of_pair(pairs_of(method)[0], pictures()).step(picture_values(batch))
+
+    def timed() -> float:
+        seen.append(breakdown(step, steps))
+        return sum(seen[-1].values())
+
+    return Contender(step, timed)
 
 
-def breakdown(step: Callable[[], object], steps: int) -> dict[str, float]:
-    """Milliseconds of a step by kind of work; they add up to the whole."""
-    for _ in range(3):
-        step()
-    with profile(activities=[ProfilerActivity.CPU]) as seen:
+def _figures(seen: Sequence[Kinds], rounds: Sequence[float]) -> dict[str, Any]:
+    kinds = {kind: float(f"{median(one[kind] for one in seen):.5g}") for kind in (*KINDS, REST)}
+    return {**compare(rounds), "kinds": kinds}
+
+
+def breakdown(step: Callable[[], object], steps: int) -> Kinds:
+    """Seconds of a step by kind of work; they add up to the whole."""
+    with profile(activities=[ProfilerActivity.CPU]) as watch:
         start = time.perf_counter()
         for _ in range(steps):
             step()
-        whole = time.perf_counter() - start
+        whole = (time.perf_counter() - start) / steps
     found = dict.fromkeys(KINDS, 0.0)
-    for event in seen.key_averages():
+    for event in watch.key_averages():
         kind = kind_of(event.key)
         if kind is not None:
-            found[kind] += event.self_cpu_time_total / 1000 / steps
-    return {**found, REST: 1000 * whole / steps - sum(found.values())}
+            found[kind] += event.self_cpu_time_total / 1e6 / steps
+    return {**found, REST: whole - sum(found.values())}
 
 
 def kind_of(operation: str) -> str | None:
     """The kind of work of an operation; None for what only calls others."""
     return next((kind for kind, starts in KINDS.items() if operation.startswith(starts)), None)
-
-
-def table(columns: Mapping[str, Mapping[str, float]]) -> str:
-    """Milliseconds and shares, kinds of work down, methods across."""
-    lines = [f"| ms a step | {' | '.join(f'`{name}`' for name in columns)} |", "|---" * (len(columns) + 1) + "|"]
-    totals = {name: sum(parts.values()) for name, parts in columns.items()}
-    for kind in (*KINDS, REST):
-        cells = [f"{parts[kind]:.1f} ({parts[kind] / totals[name]:.0%})" for name, parts in columns.items()]
-        lines.append(f"| {kind} | {' | '.join(cells)} |")
-    return "\n".join([*lines, f"| all | {' | '.join(f'{total:.1f}' for total in totals.values())} |"])
-
-
-if __name__ == "__main__":
-    sys.exit(main())

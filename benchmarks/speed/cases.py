@@ -74,12 +74,14 @@ class Case:
         entries: The rows.
         contenders: By label, what builds each; `Refused` where a peer cannot do it.
         least: Rounds that are run however long they take.
+        most: Rounds of which more would say nothing new; 0 for any number.
     """
 
     name: str
     entries: Sequence[Entry]
     contenders: Mapping[str, Callable[[], Contender]] = field(default_factory=dict)
     least: int = 2
+    most: int = 0
 
 
 def interleave(
@@ -171,6 +173,7 @@ def measure(case: Case, entries: Sequence[Entry], rounds: int, seconds: float) -
                 refused[label] = str(error)
     running = {label for entry in entries if not reason(entry) for label in entry.needs}
     order = {label: built[label] for label in case.contenders if label in running}
+    rounds = min(rounds, case.most or rounds)
     times = interleave(order, rounds, seconds=end - time.perf_counter(), least=case.least)
     return [
         {"refused": reason(entry)} if reason(entry) else entry.figures(*(times[label] for label in entry.needs))

@@ -161,7 +161,7 @@ def step_parts(task: Task, method: str, batch: int, decodes: int, latent_dim: in
     return list(parts.values())
 
 
-def floor_case(task: Task, batch: int, wanted: Sequence[tuple[str, int]], least: float) -> Case:
+def floor_case(task: Task, batch: int, wanted: Sequence[tuple[str, int]], least: float, name: str = "") -> Case:
     """Limits of steps, by method and decodes, in one go: every layer of any of them is timed once a round.
 
     Args:
@@ -169,6 +169,7 @@ def floor_case(task: Task, batch: int, wanted: Sequence[tuple[str, int]], least:
         batch: Items.
         wanted: Methods, and rows that each decoder decodes for an item.
         least: Seconds for which a layer is timed in a round.
+        name: Of the task, where it is not pictures.
     """
     entries: list[Entry] = []
     contenders: dict[str, Callable[[], Contender]] = {}
@@ -177,9 +178,10 @@ def floor_case(task: Task, batch: int, wanted: Sequence[tuple[str, int]], least:
         ways = [way for part in parts for way in part.ways()]
         contenders |= {_label(layer, form): partial(layer_contender, layer, form, least) for layer, form, _ in ways}
         head = {"section": "floor", "method": method, "batch": batch, "decodes": decodes, "unit": "s"}
+        head |= {"task": name} if name else {}
         needs = [_label(layer, form) for layer, form, _ in ways]
         entries.append(Entry(head, needs, figures=partial(_figures, parts)))
-    return Case(f"floor {batch}", entries, contenders)
+    return Case(f"floor {name} {batch}", entries, contenders)
 
 
 def _label(layer: Layer, form: str) -> str:

@@ -4,7 +4,8 @@
     python benchmarks/speed/growth.py --table
 
 Steps are on five pictures of 3x28x28, or as many as it says, batch 64; items are six short vectors in dense networks.
-It goes on where it was stopped, as `run.py` does, and takes hours. The last thing printed are fits by least squares.
+The first goes on where it was stopped, as `run.py` does, and takes an hour. The second prints fits by least squares,
+and writes them where docs/performance.md has a place for them.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
@@ -28,12 +30,13 @@ from options import parser_of
 from pairs import MIXTURES
 from peers import METHODS, PEERS, Peer, build
 from peers_networks import Task, pictures, vectors
-from results import RESULTS, Book, in_force, read_rows
-from tables import made_on
+from results import RESULTS, Book, Row, fill_blocks, in_force, read_rows
+from tables import PAGES, made_on
 from torch import Tensor
 from work import epoch_work, made_contender, step_work
 
 BATCH = 64
+NAME, PAGE = "growth", PAGES[1]
 Makers = dict[str, Callable[[], Peer]]
 
 
@@ -96,7 +99,7 @@ def batch(quick: bool, threads: int) -> list[Case]:
         }
         head = {"section": "memory", "method": "mvtcae", "x": size, "unit": "MiB"}
         entries = [Entry({**head, "who": who}, (who,)) for who in words]
-        found.append(Case(f"memory mvtcae {size}", entries, contenders))
+        found.append(Case(f"memory mvtcae {size}", entries, contenders, most=1))
     return found
 
 
@@ -154,21 +157,38 @@ SECTIONS: dict[str, Callable[[bool, int], list[Case]]] = {
 
 def main() -> int:
     given = parser_of(__doc__, SECTIONS, rounds=3, out=RESULTS / "growth.jsonl").parse_args()
+    if given.table:
+        return write_table(given.out, given.quick)
     torch.set_num_threads(given.threads)
-    start, failed = time.perf_counter(), []
-    if not given.table:
-        book = Book(given.out, given.keep)
-        rounds = 2 if given.quick else given.rounds
-        settings = {"threads": given.threads, "wanted_rounds": rounds, "quick": given.quick}
-        for name in given.sections:
-            failed += run_cases(SECTIONS[name](given.quick, given.threads), book, settings, rounds, math.inf)
-        print(f"{(time.perf_counter() - start) / 60:.1f} minutes")
-    rows = in_force(read_rows(given.out), given.quick)
-    if rows:
-        print(f"{made_on(rows[-1])}\n\n{fits(rows)}")
+    start, failed, book = time.perf_counter(), [], Book(given.out, given.keep)
+    rounds = 2 if given.quick else given.rounds
+    settings = {"threads": given.threads, "wanted_rounds": rounds, "quick": given.quick}
+    for name in given.sections:
+        failed += run_cases(SECTIONS[name](given.quick, given.threads), book, settings, rounds, math.inf)
+    print(f"{(time.perf_counter() - start) / 60:.1f} minutes")
     for line in failed:
         print(f"FAILED {line}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def write_table(path: Path, quick: bool) -> int:
+    rows = in_force(read_rows(path), quick)
+    if not rows:
+        print(f"There are no rows in {path.name} yet.", file=sys.stderr)
+        return 1
+    print(table(rows))
+    if not quick:  # no page shows what was only tried
+        PAGE.write_text(fill(PAGE.read_text(encoding="utf-8"), rows), encoding="utf-8")
+    return 0
+
+
+def fill(page: str, rows: Sequence[Row]) -> str:
+    """The page with its block made from the rows."""
+    return fill_blocks(page, NAME, lambda _: table(rows))
+
+
+def table(rows: Sequence[Row]) -> str:
+    return f"{made_on(rows[-1])}\n\n{fits(rows)}"
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ from quality_contenders import BATCH, METHODS, Contender, contenders
 from quality_data import NAMES, Recipe
 from quality_one import Job
 from quality_scores import JUDGE_STEPS
-from results import RESULTS, Book, Row, identity, in_force, read_rows
+from results import RESULTS, Book, Row, identity, read_rows
 
 HERE = Path(__file__).resolve().parent
 WORK = HERE.parents[1] / ".cache" / "quality"
@@ -64,7 +64,7 @@ def main() -> int:
     start, book = time.perf_counter(), Book(given.out, given.keep)
     failed = measure(jobs(given), book, given.quick, processed)
     print(f"{(time.perf_counter() - start) / 60:.1f} minutes")
-    if rows := in_force(read_rows(given.out), given.quick):
+    if rows := quality_tables.chosen(read_rows(given.out), given.quick):
         print(quality_tables.tables(rows))
     for line in failed:
         print(f"FAILED {line}", file=sys.stderr)

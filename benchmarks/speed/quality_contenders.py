@@ -9,6 +9,7 @@ on our own networks it has 64 for either, its default.
   codes of training items are in them.
 - "isthmus, same networks": the networks, likelihoods and objective of a peer; `pairs.py` says what differs all the
   same. Its draws heed no density.
+- "isthmus, routes sampled": of the mixtures, the same again with routes by lot, as the tables of speed have them.
 - the peers, by their own trainers and data sets.
 
 Codes are drawn as each library predicts from some modalities: from several, mixtures take the expert of one, drawn for
@@ -30,7 +31,7 @@ import numpy as np
 import ours
 import torch
 from budgets import Budgets, Length, Spent
-from pairs import Pair, pair
+from pairs import MIXTURES, Pair, pair
 from peers import PEERS, Peer, build
 from peers_ours import MATCHED
 from quality_data import ROLES, Data
@@ -43,7 +44,7 @@ from isthmus.evaluation.codes import decode, encode
 
 METHODS = ("mvtcae", "mopoe", "mvae", "mmvae", "mmvae+", "jmvae")
 BATCH = 128
-OURS, SAME = "isthmus", "isthmus, same networks"
+OURS, SAME, SAMPLED = "isthmus", "isthmus, same networks", "isthmus, routes sampled"
 # Of predictions, which have no part in the objective.
 PREDICTS = {("multiviewae", "mmvae+"): "the peer predicts from means of codes, where others are drawn"}
 WITHOUT_GAPS = {("multivae", "jmvae"), *(("multiviewae", method) for method in METHODS)}  # need complete items
@@ -54,7 +55,7 @@ class Contender:
     """One library at one method.
 
     Args:
-        who: "isthmus", "isthmus, same networks", or a peer.
+        who: "isthmus", "isthmus, same networks", "isthmus, routes sampled", or a peer.
         method: As Isthmus names it.
         peer: Whose objective it has; empty for "isthmus".
         marks: What a reader has to know.
@@ -73,13 +74,16 @@ def contenders(method: str, gaps: bool) -> list[Contender]:
     for one in pairs:
         if (one.peer, method) in MATCHED:
             distinct.setdefault(ours.label(one), Contender(SAME, method, one.peer, one.marks))
+    if method in MIXTURES:
+        first = _pair(next(iter(PEERS)), method, gaps, sampled=True)
+        distinct["sampled"] = Contender(SAMPLED, method, first.peer, first.marks)
     predicts = {one.peer: (PREDICTS[one.peer, method],) for one in pairs if (one.peer, method) in PREDICTS}
     peers = [Contender(one.peer, method, one.peer, (*one.marks, *predicts.get(one.peer, ()))) for one in pairs]
     return [Contender(OURS, method), *distinct.values(), *peers]
 
 
-def _pair(peer: str, method: str, gaps: bool) -> Pair:
-    return pair(peer, method, gaps=gaps and (peer, method) not in WITHOUT_GAPS)
+def _pair(peer: str, method: str, gaps: bool, sampled: bool = False) -> Pair:
+    return pair(peer, method, gaps=gaps and (peer, method) not in WITHOUT_GAPS, sampled=sampled)
 
 
 Reached = Callable[[float, float, float, Model], object]  # a budget, seconds, epochs, and the model as it then is
@@ -96,8 +100,8 @@ def train(contender: Contender, data: Data, seconds: Sequence[float], reached: R
         _train_estimator(contender.method, data, seconds, reached)
         return
     gaps = not data.parts["train"].complete
-    one = _pair(contender.peer, contender.method, gaps)
-    if contender.who == SAME:
+    one = _pair(contender.peer, contender.method, gaps, contender.who == SAMPLED)
+    if contender.who in (SAME, SAMPLED):
         peer: Peer = ours.of_pair(one, data.task)
     else:
         peer = build(contender.peer, contender.method, data.task, **one.theirs)

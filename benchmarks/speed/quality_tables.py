@@ -13,15 +13,15 @@ from statistics import mean
 from typing import Any
 
 from peers import PEERS
-from quality_contenders import METHODS, OURS, SAME
+from quality_contenders import METHODS, OURS, SAME, SAMPLED
 from quality_data import NAMES as SETS
 from results import Row, fill_blocks, in_force, read_rows, start_of
-from tables import NAMES, PAGE, Notes
+from tables import NAMES, PAGE, Notes, made_on
 
 NAME = "quality"  # of the block, and of the figure's file
 FIGURE = PAGE.parent / "images" / f"{NAME}.svg"
 TITLES = {"polydigits": "Five pictures of each digit, complete", "digits": "Written, spoken, in words, with gaps"}
-COLOURS = {OURS: "#0b3d91", SAME: "#5b9bd5", "multivae": "#d1701f", "multiviewae": "#3f8f4f"}
+COLOURS = {OURS: "#0b3d91", SAME: "#5b9bd5", SAMPLED: "#8e6bbf", "multivae": "#d1701f", "multiviewae": "#3f8f4f"}
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ LEGEND = (
 
 def write(path: Path, work: Path, quick: bool) -> int:
     """Print the tables, and put them and the figure where they belong; what was only tried stays in `work`."""
-    rows = in_force(read_rows(path), quick)
+    rows = chosen(read_rows(path), quick)
     if not _scored(rows):
         print(f"There are no rows in {path.name} yet.", file=sys.stderr)
         return 1
@@ -72,6 +72,14 @@ def write(path: Path, work: Path, quick: bool) -> int:
     return 0
 
 
+def chosen(rows: Sequence[Row], quick: bool = False) -> list[Row]:
+    """Those that are shown: of each data set, the last ones of the machine that its last one was made on.
+
+    Seconds of two machines are not the same; within a data set all had the same, and two sets are never compared.
+    """
+    return [row for name in SETS for row in in_force([row for row in rows if row["task"] == name], quick)]
+
+
 def image() -> str:
     """The figure, as the page shows it."""
     return f"![Coherence, Frechet distance and probe over seconds of training](images/{FIGURE.name})"
@@ -82,13 +90,11 @@ def image() -> str:
 
 def tables(rows: Sequence[Row]) -> str:
     """All tables, what they were made on, how ours stand, and the notes."""
-    last, notes = rows[-1], Notes()
-    releases = ", ".join(f"{NAMES.get(name, name)} {version}" for name, version in last["releases"].items())
-    parts = [f"{last['machine']}, {last['threads']} threads, Isthmus {last['isthmus']}, {releases}. {LEGEND}"]
+    parts, notes = [LEGEND], Notes()
     for name in SETS:
         own = sorted((row for row in rows if row["task"] == name), key=place)
         if _scored(own):
-            parts.append(f"{TITLES[name]}: {_items(own)}.\n\n{table(own, notes)}")
+            parts.append(f"{TITLES[name]}: {_items(own)}. {made_on(own[-1])}\n\n{table(own, notes)}")
     return "\n\n".join([*parts, *standings(rows), *notes.lines()])
 
 
@@ -125,7 +131,7 @@ def standings(rows: Sequence[Row]) -> list[str]:
             (row, other)
             for row in _scored(rows)
             for other in _scored(rows)
-            if row["who"] == who and other["who"] not in (OURS, SAME) and _beside(row, other, rows)
+            if row["who"] == who and other["who"] in PEERS and _beside(row, other, rows)
         ]
         if pairs:
             counts = ", ".join(f"{sum(_as_good(*pair, score) for pair in pairs)} in {score.key}" for score in SCORES)
@@ -162,6 +168,8 @@ def title(row: Row, rows: Sequence[Row]) -> str:
     if row["who"] == SAME:
         as_whom = f", as {NAMES[row['peer']]}" if _several(row, rows) else ""
         return f"{NAMES[OURS]}, same networks{as_whom}"
+    if row["who"] == SAMPLED:
+        return f"{NAMES[OURS]}, same networks, routes sampled"
     return NAMES[row["who"]]
 
 
@@ -190,7 +198,7 @@ def _alone(row: Row, rows: Sequence[Row]) -> list[str]:
 
 def _items(rows: Sequence[Row]) -> str:
     scored = _scored(rows)
-    used = [row["seconds"] / row["x"] for row in scored if row["who"] in (OURS, SAME)]
+    used = [row["seconds"] / row["x"] for row in scored if row["who"] not in PEERS]
     kept = f"; trainings of Isthmus took {min(used):.0%} to {max(used):.0%} of their budgets" if used else ""
     return f"{max(row['trained'] for row in scored):,} training items, {scored[0]['items'][1]:,} test items{kept}"
 
@@ -245,7 +253,7 @@ def _panel(axis: Any, rows: Sequence[Row], score: Score) -> None:
     for one in dict.fromkeys(map(_contender, rows)):
         own = [row for row in rows if _contender(row) == one]
         who, label = own[0]["who"], title(own[0], rows)
-        style = "--" if who == SAME else "-"
+        style = "--" if who in (SAME, SAMPLED) else "-"
         if _several(own[0], rows):
             second = own[0]["peer"] == list(PEERS)[1]
             style, label = (":", label) if second else (style, f"{NAMES[OURS]}, same networks")

@@ -5,7 +5,8 @@
 
 The first measures what is not in the file of results yet for this machine and the present code, and adds each row at
 once, so that a run that was stopped goes on by the same command. The second prints the tables, and writes them where
-docs/benchmarks.md has a place for them. `make bench` makes an environment with all three libraries and runs both.
+docs/benchmarks.md and docs/performance.md have a place for them. `make bench` makes an environment with all three
+libraries and runs both.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import torch
 from cases import run_cases
 from options import parser_of
 from peers import PEERS
-from results import RESULTS, Book, in_force, read_rows, start_of
+from results import RESULTS, Book, in_force, read_rows
 from sections import SECTIONS, Settings
 
 
@@ -60,10 +61,9 @@ def write_tables(path: Path, quick: bool) -> int:
     print(tables.tables(rows))
     if quick:
         return 0  # no page shows what was only tried
-    text = tables.PAGE.read_text(encoding="utf-8")
-    if start_of(tables.NAME) not in text:
-        print(f"{tables.PAGE.name} has no place for them: {start_of(tables.NAME)} ... <!-- end -->", file=sys.stderr)
-    tables.PAGE.write_text(tables.fill(text, rows), encoding="utf-8")
+    for page in tables.PAGES:
+        text = page.read_text(encoding="utf-8")
+        page.write_text(tables.fill(text, rows), encoding="utf-8")
     return 0
 
 

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import ours
+from breakdown import breakdown_cases
 from cases import Case, Contender, Entry, compare
 from floor import floor_case
 from fresh import startup_cases
+from levers import lever_cases
 from pairs import GAPPY, LIKELIHOOD_MARKS, MIXTURES, Pair, pairs_of
 from peers import METHODS, Peer, build
 from peers_networks import Task, draw_presence, pictures
@@ -34,6 +36,7 @@ from work import (
 # From the quickest to the slowest: what one leaves of its time is the next one's.
 ORDER = sorted(METHODS, key="mvtcae mopoe jmvae mvae fused mmvae+ mmvae".split().index)
 MANY_DECODES = (*MIXTURES, "fused")  # M^2 decodes a step: half as many items make an epoch
+DENSE_BATCH = 64
 LIKELY = [name for name in ORDER if name != "fused"]
 
 
@@ -123,28 +126,35 @@ def trainer_cases(settings: Settings) -> list[Case]:
             "isthmus, bare step": partial(made_contender, make, bare),
         }
         head = {"section": "trainer", "method": method, "batch": batch, "items": count, "unit": "s"}
-        entries = [Entry({**head, "peer": "bare step"}, list(contenders))]
+        notes = {"decodes": pair.decodes(len(pictures().shapes))}
+        entries = [Entry({**head, "peer": "bare step"}, list(contenders), notes)]
         cases.append(Case(f"trainer {method} {batch}", entries, contenders))
     return cases
 
 
 def floor_cases(settings: Settings) -> list[Case]:
-    """The layers of the step cases, each alone."""
-    cases = []
+    """The layers of the step cases and of those of dense networks, each alone."""
+    cases, least = [], 0.0 if settings.quick else 0.1
     for batch in settings.batches:
         heads = [entry for case in step_cases(settings) for entry in case.entries if entry.head["batch"] == batch]
         wanted = sorted({(entry.head["method"], int(entry.notes["decodes"])) for entry in heads})
-        cases.append(floor_case(pictures(), batch, wanted, least=0.0 if settings.quick else 0.1))
+        cases.append(floor_case(pictures(), batch, wanted, least))
+    dense = overhead_cases(settings)
+    if dense:
+        entries = [entry for case in dense for entry in case.entries]
+        wanted = sorted({(entry.head["method"], int(entry.notes["decodes"])) for entry in entries})
+        assert settings.mfeat is not None
+        cases.append(floor_case(views(settings.mfeat)[0], DENSE_BATCH, wanted, least, "mfeat"))
     return cases
 
 
 def epoch_cases(settings: Settings) -> list[Case]:
-    """An epoch through each library's own trainer, from its own data set object, without and with gaps."""
+    """An epoch through each library's own trainer, from its own data set object; in the larger batch with gaps too."""
     cases = []
-    gaps = [(missing, batch) for batch in settings.batches for missing in (0.5, 0.8)]
+    gaps = [(missing, max(settings.batches)) for missing in (0.5, 0.8)]
     for missing, batch in [*((0.0, batch) for batch in settings.batches), *gaps]:
         for method in ORDER if not missing else [*(name for name in ORDER if name in GAPPY), "jmvae", "fused"]:
-            items = 4 * batch if settings.quick else 1024 if method in MANY_DECODES else 2048
+            items = 4 * batch if settings.quick else 512 if method in MANY_DECODES else 1024
             head = {"section": "epoch", "method": method, "batch": batch, "missing": missing, "items": items}
             values = partial(picture_values, items)
             present = partial(draw_presence, items, list(pictures().shapes), missing) if missing else None
@@ -171,7 +181,7 @@ def overhead_cases(settings: Settings) -> list[Case]:
     if path is None:
         return []
     task, values = views(path)
-    count, batch = (256 if settings.quick else len(values["pix"])), 64
+    count, batch = (256 if settings.quick else len(values["pix"])), DENSE_BATCH
     head = {"section": "overhead", "task": "mfeat", "batch": batch, "items": count, "unit": "s"}
     work = partial(epoch_work, values=partial(first, values, count), batch=batch)
     return [pair_case({**head, "method": method}, task, pairs_of(method), work) for method in ORDER]
@@ -210,6 +220,16 @@ def embed_cases(settings: Settings) -> list[Case]:
     return [Case(case.name, entries, case.contenders, case.least)]
 
 
+def profile_cases(settings: Settings) -> list[Case]:
+    """Where the time of steps goes."""
+    return breakdown_cases(settings.batches, 1 if settings.quick else 5)
+
+
+def levers(settings: Settings) -> list[Case]:
+    """Steps with and without what may make them quicker."""
+    return lever_cases(lambda count: partial(picture_values, count), settings.batches, 0.0 if settings.quick else 0.5)
+
+
 # By name: the cases, and minutes for them on the machine that the headline was first made on.
 SECTIONS: dict[str, tuple[Callable[[Settings], list[Case]], float]] = {
     "startup": (startup_cases, 3.5),
@@ -219,5 +239,7 @@ SECTIONS: dict[str, tuple[Callable[[Settings], list[Case]], float]] = {
     "overhead": (overhead_cases, 2),
     "likelihood": (likelihood_cases, 3),
     "embed": (embed_cases, 3),
+    "breakdown": (profile_cases, 0.5),
+    "levers": (levers, 2.5),
     "epoch": (epoch_cases, 14),
 }

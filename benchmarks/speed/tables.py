@@ -1,7 +1,8 @@
-"""Markdown tables of the rows, and their place in the documentation.
+"""Markdown tables of the rows, and their places in the documentation.
 
-Only what stands between `<!-- speed -->` and `<!-- end -->` in docs/benchmarks.md is replaced. What one has to know of
-a row, a mark or a refusal, is a numbered note below its table.
+Only what stands between `<!-- speed -->` and `<!-- end -->` in docs/benchmarks.md is replaced, and in
+docs/performance.md what stands between `<!-- speed: ... -->` of one of `PROFILE` and `<!-- end -->`. What one has to
+know of a row, a mark or a refusal, is a numbered note below its table.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from peers import METHODS
 from results import Row, fill_blocks
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
-NAME = "speed"  # of the block
+PAGES = (PAGE, PAGE.with_name("performance.md"))
+NAME = "speed"  # of the blocks
 NAMES = {"isthmus": "Isthmus", "multivae": "MultiVae", "multiviewae": "multi-view-AE"}
 
 Column = tuple[str, Callable[[Row], str]]
@@ -22,23 +24,64 @@ Limits = Mapping[tuple[Any, ...], float]
 
 
 def fill(page: str, rows: Sequence[Row]) -> str:
-    """The page with its block made from the rows."""
-    return fill_blocks(page, NAME, lambda _: tables(rows))
+    """The page with its blocks made from the rows."""
+    return fill_blocks(page, NAME, lambda of: PROFILE[of](rows) if of else tables(rows))
 
 
 def tables(rows: Sequence[Row]) -> str:
-    """All tables, what they were made on, and the notes."""
+    """Those of the headline, what they were made on, and the notes."""
     limits = {_limit(row): row["figure"]["median"] for row in rows if row["section"] == "floor"}
-    parts, notes = [made_on(rows[-1])], Notes()
+    parts, notes = [f"{made_on(rows[-1])} {READING}"], Notes()
     for section, (title, columns) in layout(limits).items():
         own = sorted((row for row in rows if row["section"] == section), key=_place)
         if own:
             parts.append(f"{title}\n\n{table(columns, own, notes)}")
-    for row in rows:
-        if row["section"] == "floor" and row["method"] == "mvtcae":
-            title = f"The limit of a step of `mvtcae`, batch {row['batch']}: its layers, each alone."
-            parts.append(f"{title}\n\n{layer_table(row)}")
     return "\n\n".join([*parts, *notes.lines()])
+
+
+def limits_of(rows: Sequence[Row]) -> str:
+    """The layers of a step of `mvtcae`, each alone."""
+    parts = []
+    for row in sorted((row for row in rows if row["section"] == "floor"), key=_place):
+        if row["method"] == "mvtcae":
+            on = f" on {row['task']}" if row.get("task") else ""
+            parts.append(f"`mvtcae`{on}, batch {row['batch']}:\n\n{layer_table(row)}")
+    return "\n\n".join([made_on(rows[-1]), *parts])
+
+
+def breakdowns(rows: Sequence[Row]) -> str:
+    """Where the time of steps goes: kinds of work down, steps across."""
+    own = sorted((row for row in rows if row["section"] == "breakdown"), key=_place)
+    if not own:
+        return ""
+    names = [f"`{row['method']}`, batch {row['batch']}" for row in own]
+    lines = [f"| ms a step, watched | {' | '.join(names)} |", "|---" * (len(own) + 1) + "|"]
+    totals = [sum(row["kinds"].values()) for row in own]
+    for kind in own[0]["kinds"]:
+        parts = [(row["kinds"][kind], total) for row, total in zip(own, totals, strict=True)]
+        cells = [f"{1000 * part:.1f} ({part / total:.0%})" for part, total in parts]
+        lines.append(f"| {kind} | {' | '.join(cells)} |")
+    return "\n".join([*lines, f"| all | {' | '.join(f'{1000 * total:.0f}' for total in totals)} |"])
+
+
+def levers(rows: Sequence[Row]) -> str:
+    """Steps with and without what may make them quicker, in the order in which they were measured."""
+    own = [row for row in rows if row["section"] == "levers"]
+    lines = ["| lever | beside | batch | with, ms | without, ms | ratio | |", "|---" * 7 + "|"]
+    for row in own:
+        if "figure" in row:
+            times = [_spread(row[name], _ms) for name in ("figure", "other")]
+            cells = [row["what"], row["peer"], str(row["batch"]), *times, _spread(row["ratio"], "{:.2f}".format)]
+            lines.append(f"| {' | '.join(cells)} | {'in use' if row['pulled'] else 'left out'} |")
+    return "\n".join(lines)
+
+
+# By name: the blocks of docs/performance.md.
+PROFILE: Mapping[str, Callable[[Sequence[Row]], str]] = {
+    "limits": limits_of,
+    "breakdown": breakdowns,
+    "levers": levers,
+}
 
 
 class Notes:
@@ -55,12 +98,16 @@ class Notes:
 
 
 def made_on(row: Row) -> str:
-    """The machine and the releases, and how to read a cell."""
+    """The machine and the releases."""
     releases = ", ".join(f"{NAMES.get(name, name)} {version}" for name, version in row["releases"].items())
-    return (
-        f"{row['machine']}, {row['threads']} threads, Isthmus {row['isthmus']}, {releases}. Medians of interleaved "
-        "rounds, least and most in brackets; the ratio is taken in each round, and above 1 Isthmus is better."
-    )
+    return f"{row['machine']}, {row['threads']} threads, Isthmus {row['isthmus']}, {releases}."
+
+
+READING = (
+    "Medians of interleaved rounds, least and most in brackets; the ratio is taken in each round, and above 1 Isthmus "
+    "is better. The limit is the sum of the times of all convolutions and matrix products, each alone, forward and "
+    "backward."
+)
 
 
 def layout(limits: Limits) -> dict[str, tuple[str, list[Column]]]:
@@ -69,21 +116,20 @@ def layout(limits: Limits) -> dict[str, tuple[str, list[Column]]]:
     limit: Column = ("share of the limit", lambda row: _share(row, limits))
     return {
         "step": (
-            "A step: forward, backward and Adam on tensors in memory, five pictures of 3x28x28; ms. The limit is the "
-            "sum of the times of its convolutions and matrix products, each alone.",
-            [METHOD, batch, *_both(lambda seconds: f"{1000 * seconds:.0f}"), limit],
+            "A step: forward, backward and Adam on tensors in memory, five pictures of 3x28x28; ms.",
+            [METHOD, batch, *_both(_ms), limit],
         ),
         "trainer": (
             "A step within an epoch of our trainer, from the store, and a bare one; ms.",
-            [METHOD, batch, *_both(lambda seconds: f"{1000 * seconds:.0f}")],
+            [METHOD, batch, *_both(_ms), limit],
         ),
         "epoch": (
             "An epoch by each library's own trainer from its own data set object, five pictures; s.",
-            [METHOD, batch, ("missing", lambda row: f"{row['missing']:.0%}"), ITEMS, *_both("{:.2f}".format)],
+            [METHOD, batch, ("missing", lambda row: f"{row['missing']:.0%}"), ITEMS, *_both("{:.2f}".format), limit],
         ),
         "overhead": (
             "An epoch of small dense networks on the six views of mfeat, by each library's own trainer; s.",
-            [METHOD, batch, *_both("{:.2f}".format)],
+            [METHOD, batch, *_both("{:.2f}".format), limit],
         ),
         "likelihood": (
             "Joint log-likelihood by importance sampling; items a second.",
@@ -156,6 +202,10 @@ def _both(form: Form) -> list[Column]:
     ]
 
 
+def _ms(seconds: float) -> str:
+    return f"{1000 * seconds:.0f}"
+
+
 def _rate(seconds: float) -> str:
     return f"{1 / seconds:,.3g}" if seconds > 0.01 else f"{1 / seconds:,.0f}"
 
@@ -172,12 +222,16 @@ def _spread(values: Mapping[str, float] | None, form: Form) -> str:
 
 
 def _share(row: Row, limits: Limits) -> str:
+    """Of a step, or of all of an epoch; none is known where items have gaps."""
     limit = limits.get(_limit(row))
-    return "-" if limit is None or "figure" not in row else f"{limit / row['figure']['median']:.2f}"
+    if limit is None or "figure" not in row or row.get("missing"):
+        return "-"
+    steps = row["items"] / row["batch"] if row["section"] in ("epoch", "overhead") else 1
+    return f"{steps * limit / row['figure']['median']:.2f}"
 
 
 def _limit(row: Row) -> tuple[Any, ...]:
-    return row["method"], row["batch"], row["decodes"]
+    return row.get("task", ""), row["method"], row["batch"], row.get("decodes", 0)
 
 
 def _place(row: Row) -> tuple[Any, ...]:
