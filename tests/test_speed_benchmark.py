@@ -434,7 +434,7 @@ def test_fits_find_the_line_and_the_exponent(bench):
 
 def test_an_epoch_is_held_against_the_limit_of_its_steps(bench):
     limit, row = rows_of_a_step(bench)[:2]
-    # 16 steps of 0.16 s, in an epoch of 0.2 s the median of whose rounds is said to be 3.2 s.
+    # 16 steps, each with a limit of 0.16 s, in an epoch of 3.2 s.
     epoch = {**row, "section": "epoch", "items": 4096, "missing": 0.0, "figure": bench.cases.spread([3.2])}
     text = bench.tables.tables([limit, epoch, {**epoch, "missing": 0.5}])
     assert "| `mvae` | 256 | 0% | 4,096 | 3.20 (3.20-3.20) | 0.40 (0.30-0.50) | 0.80 |" in text
@@ -456,7 +456,7 @@ def test_the_page_of_performance_has_a_block_for_each_profile(bench):
     assert "| convolutions | 300.0 (75%) |" in text and "| all | 400 |" in text
     assert "| tea | none | 64 | 1000 (1000-1000) | 2000 (2000-2000) | 2.00 (2.00-2.00) | left out |" in text
     assert "wine" not in text
-    wanted = {mark for mark in bench.tables.PAGES[1].read_text().splitlines() if mark.startswith("<!-- speed")}
+    wanted = {mark for mark in bench.tables.PERFORMANCE.read_text().splitlines() if mark.startswith("<!-- speed")}
     assert wanted == {f"<!-- speed: {name} -->" for name in bench.tables.PROFILE}
 
 
@@ -464,7 +464,7 @@ def test_the_pages_show_the_committed_rows(bench):
     results = bench.results
     for path, fill, pages in (
         (results.RESULTS / "speed.jsonl", bench.tables.fill, bench.tables.PAGES),
-        (results.RESULTS / "growth.jsonl", bench.growth.fill, [bench.growth.PAGE]),
+        (results.RESULTS / "growth.jsonl", bench.growth.fill, [bench.tables.PERFORMANCE]),
     ):
         rows = results.in_force(results.read_rows(path))
         assert rows, f"{path.name} is gone"

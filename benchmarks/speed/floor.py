@@ -181,7 +181,7 @@ def floor_case(task: Task, batch: int, wanted: Sequence[tuple[str, int]], least:
         head |= {"task": name} if name else {}
         needs = [_label(layer, form) for layer, form, _ in ways]
         entries.append(Entry(head, needs, figures=partial(_figures, parts)))
-    return Case(f"floor {name} {batch}", entries, contenders)
+    return Case(" ".join(filter(None, ["floor", name, str(batch)])), entries, contenders)
 
 
 def _label(layer: Layer, form: str) -> str:

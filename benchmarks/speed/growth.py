@@ -31,12 +31,12 @@ from pairs import MIXTURES
 from peers import METHODS, PEERS, Peer, build
 from peers_networks import Task, pictures, vectors
 from results import RESULTS, Book, Row, fill_blocks, in_force, read_rows
-from tables import PAGES, made_on
+from tables import PERFORMANCE, made_on
 from torch import Tensor
 from work import epoch_work, made_contender, step_work
 
 BATCH = 64
-NAME, PAGE = "growth", PAGES[1]
+NAME = "growth"  # of the block
 Makers = dict[str, Callable[[], Peer]]
 
 
@@ -178,7 +178,7 @@ def write_table(path: Path, quick: bool) -> int:
         return 1
     print(table(rows))
     if not quick:  # no page shows what was only tried
-        PAGE.write_text(fill(PAGE.read_text(encoding="utf-8"), rows), encoding="utf-8")
+        PERFORMANCE.write_text(fill(PERFORMANCE.read_text(encoding="utf-8"), rows), encoding="utf-8")
     return 0
 
 

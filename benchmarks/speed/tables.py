@@ -15,7 +15,8 @@ from peers import METHODS
 from results import Row, fill_blocks
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
-PAGES = (PAGE, PAGE.with_name("performance.md"))
+PERFORMANCE = PAGE.with_name("performance.md")
+PAGES = (PAGE, PERFORMANCE)
 NAME = "speed"  # of the blocks
 NAMES = {"isthmus": "Isthmus", "multivae": "MultiVae", "multiviewae": "multi-view-AE"}
 
