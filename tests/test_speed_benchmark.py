@@ -175,6 +175,12 @@ def test_rows_of_the_last_machine_and_measurement_are_in_force(bench):
     assert bench.results.in_force([]) == []
 
 
+def test_a_note_makes_no_other_row_but_of_limits(bench):
+    head = {"machine": "new", "section": "trainer", "method": "mvae"}
+    rows = [head, {**head, "decodes": 2}, *({**head, "section": "floor", "decodes": count} for count in (1, 2))]
+    assert bench.results.in_force(rows) == rows[1:]
+
+
 # --- what is compared -------------------------------------------------------------------------------------------------
 
 
@@ -315,6 +321,23 @@ def test_a_layer_alone_runs_in_every_format(bench):
             contender = bench.floor.layer_contender(layer, form, least=0.0)
             contender.warm()
             assert contender.timed() > 0
+
+
+def test_layers_alone_are_counted_as_a_step_has_them_in_the_quicker_way(bench, monkeypatch):
+    parts = bench.floor.step_parts(bench.peers_networks.pictures(2), "mmvae", 4, 2)
+    rows, warmed = {"default": 3.0, "channels last": 2.0}, []
+
+    def contender(layer, form, least):
+        # Twice the rows take half as long again: one call for both batches is quicker.
+        taken = rows[form] * (1.5 if layer.shape[0] == 8 else 1.0)
+        return bench.cases.Contender(lambda: warmed.append(form), lambda: taken)
+
+    monkeypatch.setattr(bench.floor, "layer_contender", contender)
+    alone = bench.floor.layers_contender(parts, 0.0)
+    alone.warm()
+    # Two networks: three convolutions and two products of encoders; a product and three convolutions of decoders.
+    assert alone.timed() == 2 * (3 * 2.0 + 2 * 3.0) + 2 * 1.5 * (3.0 + 3 * 2.0)
+    assert len(warmed) == (3 * 2 + 2) + 2 * (1 + 3 * 2)
 
 
 # --- where time goes --------------------------------------------------------------------------------------------------

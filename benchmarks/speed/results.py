@@ -68,8 +68,10 @@ def in_force(rows: Iterable[Row], quick: bool = False) -> list[Row]:
 
 
 # What a row is about: it was measured again if these are equal.
-ABOUT = "section what task method peer who x draws sampled batch missing items decodes".split()
+ABOUT = "section what task method peer who x draws sampled batch missing items".split()
 
 
 def thing(row: Row) -> str:
-    return json.dumps([row.get(name) for name in ABOUT])
+    # What else has `decodes` has it as a note, which follows from these.
+    decodes = [row["decodes"]] if row["section"] == "floor" else []
+    return json.dumps([*(row.get(name) for name in ABOUT), *decodes])

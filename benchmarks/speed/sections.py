@@ -14,7 +14,7 @@ from typing import Any
 import ours
 from breakdown import breakdown_cases
 from cases import Case, Contender, Entry, compare
-from floor import floor_case
+from floor import floor_case, layers_contender, step_parts
 from fresh import startup_cases
 from levers import lever_cases
 from pairs import GAPPY, LIKELIHOOD_MARKS, MIXTURES, Pair, pairs_of
@@ -114,20 +114,29 @@ def step_cases(settings: Settings) -> list[Case]:
 
 
 def trainer_cases(settings: Settings) -> list[Case]:
-    """A step within an epoch of our trainer, from the store, beside a bare one: what trainer and data add."""
+    """A step within an epoch of our trainer, from the store, beside a bare one: what trainer and data add. And the bare
+    one beside its layers alone: what is not convolutions and products.
+    """
     cases = []
     for method, batch in [(method, batch) for method in ("mvtcae", "mvae") for batch in settings.batches]:
         pair, count = pairs_of(method)[0], 4 * batch if settings.quick else 1024
         make = partial(ours.of_pair, pair, pictures())
         bare = partial(step_work, values=partial(picture_values, batch), least=0.0 if settings.quick else 1.0)
         epoch = partial(epoch_work, values=partial(picture_values, count), batch=batch, units=count // batch)
+        decodes = pair.decodes(len(pictures().shapes))
+        parts = step_parts(pictures(), method, batch, decodes)
+        trainer, step, layers = "isthmus, trainer", "isthmus, bare step", "layers alone"
         contenders = {
-            "isthmus, trainer": partial(made_contender, make, epoch),
-            "isthmus, bare step": partial(made_contender, make, bare),
+            trainer: partial(made_contender, make, epoch),
+            step: partial(made_contender, make, bare),
+            layers: partial(layers_contender, parts, 0.0 if settings.quick else 0.1),
         }
         head = {"section": "trainer", "method": method, "batch": batch, "items": count, "unit": "s"}
-        notes = {"decodes": pair.decodes(len(pictures().shapes))}
-        entries = [Entry({**head, "peer": "bare step"}, list(contenders), notes)]
+        notes = {"decodes": decodes}
+        entries = [
+            Entry({**head, "peer": "bare step"}, (trainer, step), {**notes, "step": "in our trainer"}),
+            Entry({**head, "peer": layers}, (step, layers), {**notes, "step": "bare"}),
+        ]
         cases.append(Case(f"trainer {method} {batch}", entries, contenders))
     return cases
 
@@ -234,8 +243,8 @@ def levers(settings: Settings) -> list[Case]:
 SECTIONS: dict[str, tuple[Callable[[Settings], list[Case]], float]] = {
     "startup": (startup_cases, 3.5),
     "floor": (floor_cases, 1),
-    "step": (step_cases, 7),
-    "trainer": (trainer_cases, 1.5),
+    "step": (step_cases, 6),
+    "trainer": (trainer_cases, 2.5),
     "overhead": (overhead_cases, 2),
     "likelihood": (likelihood_cases, 3),
     "embed": (embed_cases, 3),

@@ -121,8 +121,9 @@ def layout(limits: Limits) -> dict[str, tuple[str, list[Column]]]:
             [METHOD, batch, *_both(_ms), limit],
         ),
         "trainer": (
-            "A step within an epoch of our trainer, from the store, and a bare one; ms.",
-            [METHOD, batch, *_both(_ms), limit],
+            "A step within an epoch of our trainer, from the store, beside a bare one; and a bare one beside the "
+            "limit, each layer alone, taken in the same rounds; ms.",
+            [METHOD, ("step", lambda row: row.get("step", "")), batch, *_both(_ms)],
         ),
         "epoch": (
             "An epoch by each library's own trainer from its own data set object, five pictures; s.",
