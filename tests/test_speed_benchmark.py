@@ -455,6 +455,35 @@ def test_fits_find_the_line_and_the_exponent(bench):
     assert "MultiVae" not in text, "one point is no curve"
 
 
+def test_all_points_of_a_curve_take_turns(bench, monkeypatch):
+    watch = Watch()
+
+    def work(peer):
+        return watch.contender(bench, peer, 1.0, 2.0)
+
+    monkeypatch.setattr(bench.growth, "made_contender", lambda make, work: work(make()))
+    points = [(x, {who: lambda x=x, who=who: f"{who} {x}" for who in ("isthmus", "multivae")}, work) for x in (2, 4)]
+    case = bench.growth.curve("modalities", "mvae", points)
+    rows = bench.cases.measure(case, case.entries, 2, 60)
+    assert [name for name in watch.order if "warm" not in name] == 2 * [
+        "isthmus 2",
+        "multivae 2",
+        "isthmus 4",
+        "multivae 4",
+    ]
+    assert [(one.head["who"], one.head["x"]) for one in case.entries] == [
+        ("isthmus", 2), ("multivae", 2), ("isthmus", 4), ("multivae", 4)
+    ]  # fmt: skip
+    assert {row["rounds"] for row in rows} == {2}
+
+
+def test_every_point_of_growth_has_an_identity_of_its_own(bench):
+    cases = [case for section in bench.growth.SECTIONS.values() for case in section(False, 2)]
+    heads = [entry.head for case in cases for entry in case.entries]
+    assert len({bench.results.thing(head) for head in heads}) == len(heads)
+    assert len({case.name for case in cases}) == len(cases)
+
+
 def test_an_epoch_is_held_against_the_limit_of_its_steps(bench):
     limit, row = rows_of_a_step(bench)[:2]
     # 16 steps, each with a limit of 0.16 s, in an epoch of 3.2 s.

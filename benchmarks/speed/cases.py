@@ -190,7 +190,8 @@ def tell(entry: Entry, row: Row) -> str:
     if "figure" not in row:
         return ""
     sampled = "sampled" if entry.head.get("sampled") else ""
-    what = " ".join(filter(None, [entry.head.get("what"), entry.head.get("who"), sampled]))
+    where = str(entry.head.get("x", ""))
+    what = " ".join(filter(None, [entry.head.get("what"), entry.head.get("who"), where, sampled]))
     told = f"{row['figure']['median']:.3g} {entry.head.get('unit', '')}"
     if "ratio" in row:
         ratio = row["ratio"]

@@ -1,11 +1,11 @@
 """How time and memory grow: with modalities, batch, draws, dimensions of the code, and items.
 
-    python benchmarks/speed/growth.py [--sections modalities,batch] [--rounds 3] [--quick] [--out FILE]
+    python benchmarks/speed/growth.py [--sections modalities,batch] [--rounds 5] [--quick] [--out FILE]
     python benchmarks/speed/growth.py --table
 
 Steps are on five pictures of 3x28x28, or as many as it says, batch 64; items are six short vectors in dense networks.
-The first goes on where it was stopped, as `run.py` does, and takes an hour. The second prints fits by least squares,
-and writes them where docs/performance.md has a place for them.
+The first goes on where it was stopped, as `run.py` does, and takes an hour at most. The second prints fits by least
+squares, and writes them where docs/performance.md has a place for them.
 """
 
 from __future__ import annotations
@@ -55,11 +55,20 @@ def makers(method: str, task: Task, peers: Sequence[str] = PEERS, latent_dim: in
     return found
 
 
-def case(section: str, method: str, x: int, who: Makers, work: Callable[[Peer], Contender], unit: str = "s") -> Case:
-    """One point of each curve: a row for each of `who`."""
-    contenders = {label: partial(made_contender, make, work) for label, make in who.items()}
-    head = {"section": section, "method": method, "x": x, "unit": unit}
-    return Case(f"{section} {method} {x}", [Entry({**head, "who": label}, (label,)) for label in who], contenders)
+Point = tuple[int, Makers, Callable[[Peer], Contender]]  # where on the curve, who, and what is timed
+
+
+def curve(section: str, method: str, points: Sequence[Point], most: int = 0) -> Case:
+    """A row for each of `who` at each point. All points take turns: a minute in which the machine is slow bends no
+    curve.
+    """
+    entries, contenders = [], {}
+    for x, who, work in points:
+        head = {"section": section, "method": method, "x": x, "unit": "s"}
+        entries += [Entry({**head, "who": label}, (f"{label}, {x}",)) for label in who]
+        contenders |= {f"{label}, {x}": partial(made_contender, make, work) for label, make in who.items()}
+    reach = "-".join(str(x) for x in sorted({points[0][0], points[-1][0]}))
+    return Case(f"{section} {method} {reach}", entries, contenders, most=most)
 
 
 @cache
@@ -68,9 +77,9 @@ def noise(task_shapes: tuple[tuple[str, tuple[int, ...]], ...], count: int) -> d
     return {name: torch.rand(count, *shape, generator=generator) for name, shape in task_shapes}
 
 
-def steps(section: str, method: str, x: int, who: Makers, task: Task, batch: int = BATCH) -> Case:
+def steps(x: int, who: Makers, task: Task, batch: int = BATCH) -> Point:
     values = partial(noise, tuple(task.shapes.items()), batch)
-    return case(section, method, x, who, partial(step_work, values=values, least=0.5))
+    return x, who, partial(step_work, values=values, least=0.5)
 
 
 # --- what grows -------------------------------------------------------------------------------------------------------
@@ -82,18 +91,19 @@ def modalities(quick: bool, threads: int) -> list[Case]:
     beside = {"mvtcae": tuple(PEERS), "mmvae": tuple(PEERS)}
     tasks = [(count, pictures(count)) for count in counts]
     return [
-        steps("modalities", name, count, makers(name, task, beside.get(name, ())), task)
+        curve(
+            "modalities", name, [steps(count, makers(name, task, beside.get(name, ())), task) for count, task in tasks]
+        )
         for name in METHODS
-        for count, task in tasks
     ]
 
 
 def batch(quick: bool, threads: int) -> list[Case]:
     """Steps of mvtcae, and the peak memory of an epoch of two."""
-    task, found = pictures(), []
-    for size in (16, 32) if quick else (16, 32, 64, 128, 256, 512, 1024):
-        found.append(steps("batch", "mvtcae", size, makers("mvtcae", task), task, size))
-        words = {"isthmus": ["isthmus", "multivae"], **{peer: [peer, peer] for peer in PEERS}}
+    task, sizes = pictures(), (16, 32) if quick else (16, 32, 64, 128, 256, 512, 1024)
+    found = [curve("batch", "mvtcae", [steps(size, makers("mvtcae", task), task, size) for size in sizes])]
+    words = {"isthmus": ["isthmus", "multivae"], **{peer: [peer, peer] for peer in PEERS}}
+    for size in sizes:
         contenders = {
             who: partial(peak, [*told, "mvtcae", str(size), str(2 * size)], threads) for who, told in words.items()
         }
@@ -105,20 +115,15 @@ def batch(quick: bool, threads: int) -> list[Case]:
 
 def draws(quick: bool, threads: int) -> list[Case]:
     """Steps of mmvae; 16 items, since K M^2 of them are decoded."""
-    task = pictures()
-    return [
-        steps("draws", "mmvae", count, makers("mmvae", task, ["multivae"], num_draws=count), task, 16)
-        for count in ((1, 2) if quick else (1, 2, 5, 10, 20, 50))
-    ]
+    task, counts = pictures(), (1, 2) if quick else (1, 2, 5, 10, 20, 50)
+    points = [steps(count, makers("mmvae", task, ["multivae"], num_draws=count), task, 16) for count in counts]
+    return [curve("draws", "mmvae", points)]
 
 
 def latent(quick: bool, threads: int) -> list[Case]:
     """Steps of mvtcae with codes of more dimensions."""
-    task = pictures()
-    return [
-        steps("latent", "mvtcae", size, makers("mvtcae", task, latent_dim=size), task)
-        for size in ((16, 32) if quick else (16, 32, 64, 128, 256, 512))
-    ]
+    task, sizes = pictures(), (16, 32) if quick else (16, 32, 64, 128, 256, 512)
+    return [curve("latent", "mvtcae", [steps(size, makers("mvtcae", task, latent_dim=size), task) for size in sizes])]
 
 
 def items(quick: bool, threads: int) -> list[Case]:
@@ -129,9 +134,10 @@ def items(quick: bool, threads: int) -> list[Case]:
     for count in (500, 1000) if quick else (1000, 10_000, 100_000, 1_000_000):
         values = partial(noise, tuple(task.shapes.items()), count)
         own = {"isthmus": partial(ours.of_itself, "mvtcae", task)}
-        found.append(case("loader", "mvtcae", count, own, lambda _, values=values: _loading(values())))
+        found.append(curve("loader", "mvtcae", [(count, own, lambda _, values=values: _loading(values()))]))
         who = makers("mvtcae", task, PEERS if count <= 100_000 else ())
-        found.append(case("items", "mvtcae", count, who, partial(epoch_work, values=values, batch=256)))
+        # Minutes each: every point is a case for itself, from which a run goes on.
+        found.append(curve("items", "mvtcae", [(count, who, partial(epoch_work, values=values, batch=256))], most=3))
     return found
 
 
@@ -156,7 +162,7 @@ SECTIONS: dict[str, Callable[[bool, int], list[Case]]] = {
 
 
 def main() -> int:
-    given = parser_of(__doc__, SECTIONS, rounds=3, out=RESULTS / "growth.jsonl").parse_args()
+    given = parser_of(__doc__, SECTIONS, rounds=5, out=RESULTS / "growth.jsonl").parse_args()
     if given.table:
         return write_table(given.out, given.quick)
     torch.set_num_threads(given.threads)
