@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from isthmus.batch import Batch, Masked, concatenate
+from isthmus.batch import Batch, Masked, concatenate, take
 
 
 def _batch() -> Batch:
@@ -38,6 +38,15 @@ def test_take_equals_taking_one_by_one(rows):
     assert taken.index.tolist() == rows
     expected = [float(r) for r in rows if r != 1]
     assert taken.values["image"][:, 0].tolist() == expected
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_rows_of_pictures_keep_their_layout(layout):
+    pictures = torch.arange(3 * 2 * 4 * 5.0).view(3, 2, 4, 5).contiguous(memory_format=layout)
+    rows = torch.tensor([2, 0, 2, 1])
+    taken = take(pictures, rows)
+    assert torch.equal(taken, pictures[rows])
+    assert taken.is_contiguous(memory_format=layout)
 
 
 def test_slots_point_at_rows():
