@@ -247,6 +247,16 @@ def test_what_is_compared_is_said(bench):
     assert gaps.ours == {"scheme": "joint"} and gaps.theirs == {"use_subsampling": False} and len(gaps.marks) == 1
 
 
+def test_items_are_embedded_in_parts_that_make_up_all(bench):
+    case = bench.sections.embed_cases(bench.sections.Settings(rounds=5))[0]
+    amount = case.contenders[case.entries[0].needs[0]].args[1].keywords["amount"]
+    amount.costs.update(ours=1e-4, peer=2e-4)
+    assert amount.items == 20_000
+    assert case.entries[0].figures(5 * [1.0], 5 * [2.0])["measured_items"] == case.entries[0].head["items"] == 100_000
+    amount.costs.update(ours=1e-2, peer=2e-2)  # a slow machine: 30 s a round
+    assert case.entries[0].figures(5 * [1.0], 5 * [2.0])["measured_items"] == 5 * 1000
+
+
 @pytest.mark.parametrize("quick", [False, True])
 def test_every_row_of_the_headline_has_an_identity_of_its_own(bench, quick):
     settings = bench.sections.Settings(quick=quick)

@@ -215,15 +215,18 @@ def likelihood_cases(settings: Settings) -> list[Case]:
 
 
 def embed_cases(settings: Settings) -> list[Case]:
-    """Mean codes of many items, whose pictures are one row shown many times, so that memory is not the matter."""
-    amount = Amount(1024 if settings.quick else 100_000, seconds=90.0)
+    """Mean codes of many items, in as many parts as there are rounds. Their pictures are one row shown many times, so
+    that memory is not the matter.
+    """
+    count = 1024 if settings.quick else 100_000
+    amount = Amount(count // settings.rounds, seconds=30.0)
     values = picture_values(1)
     work = partial(embed_work, values=values, amount=amount)
-    head = {"section": "embed", "method": "mvtcae", "items": amount.wanted, "unit": "s"}
-    case = pair_case(head, pictures(), pairs_of("mvtcae"), work, least=1)
+    head = {"section": "embed", "method": "mvtcae", "items": count, "unit": "s"}
+    case = pair_case(head, pictures(), pairs_of("mvtcae"), work)
 
     def figures(*rounds: Sequence[float]) -> dict[str, Any]:
-        return {**compare(*rounds), "measured_items": amount.items}
+        return {**compare(*rounds), "measured_items": amount.items * len(rounds[0])}
 
     entries = [Entry(entry.head, entry.needs, entry.notes, entry.refused, figures) for entry in case.entries]
     return [Case(case.name, entries, case.contenders, case.least)]
