@@ -178,7 +178,16 @@ def test_rows_of_the_last_machine_and_measurement_are_in_force(bench):
 def test_a_note_makes_no_other_row_but_of_limits(bench):
     head = {"machine": "new", "section": "trainer", "method": "mvae"}
     rows = [head, {**head, "decodes": 2}, *({**head, "section": "floor", "decodes": count} for count in (1, 2))]
-    assert bench.results.in_force(rows) == rows[1:]
+    assert bench.results.in_force(rows) == [{**row, "earlier": []} for row in rows[1:]]
+
+
+def test_ratios_of_earlier_runs_are_kept_in_order(bench):
+    head = {"machine": "new", "section": "levers"}
+    rows = [{**head, "ratio": {"median": ratio}} for ratio in (0.9, 1.1, 1.3)]
+    elsewhere = {**rows[0], "machine": "old"}
+    assert bench.results.in_force([elsewhere, rows[0], {**head, "refused": "no"}, *rows[1:]]) == [
+        {**rows[2], "earlier": [0.9, 1.1]}
+    ]
 
 
 # --- what is compared -------------------------------------------------------------------------------------------------
@@ -510,13 +519,16 @@ def test_the_page_of_performance_has_a_block_for_each_profile(bench):
     kinds = {"convolutions": 0.3, "Adam": 0.1}
     rows = [
         {**head, "section": "breakdown", "method": "mvtcae", "kinds": kinds},
-        {**head, "section": "levers", "what": "tea", "peer": "none", "pulled": False, **bench.cases.compare([1], [2])},
+        {**head, "section": "levers", "what": "tea", "peer": "none", "pulled": False, "earlier": [0.5, 1.25]}
+        | bench.cases.compare([1], [2]),
         {**head, "section": "levers", "what": "wine", "peer": "none", "pulled": False, "refused": "it is early"},
     ]
     page = "".join(f"<!-- speed: {name} -->\n<!-- end -->\n" for name in bench.tables.PROFILE)
     text = bench.tables.fill(page, rows)
     assert "| convolutions | 300.0 (75%) |" in text and "| all | 400 |" in text
-    assert "| tea | none | 64 | 1000 (1000-1000) | 2000 (2000-2000) | 2.00 (2.00-2.00) | left out |" in text
+    assert (
+        "| tea | none | 64 | 1000 (1000-1000) | 2000 (2000-2000) | 2.00 (2.00-2.00) | 0.50, 1.25 | left out |" in text
+    )
     assert "wine" not in text
     wanted = {mark for mark in bench.tables.PERFORMANCE.read_text().splitlines() if mark.startswith("<!-- speed")}
     assert wanted == {f"<!-- speed: {name} -->" for name in bench.tables.PROFILE}

@@ -60,11 +60,18 @@ class Book:
 
 
 def in_force(rows: Iterable[Row], quick: bool = False) -> list[Row]:
-    """Rows of the machine that the last one was made on; of those about one thing, the last."""
+    """Rows of the machine that the last one was made on; of those about one thing, the last.
+
+    Those before it leave their ratios in its `earlier`: what a run may differ by from the next.
+    """
     chosen = [row for row in rows if bool(row.get("quick")) == quick]
-    if not chosen:
-        return []
-    return list({thing(row): row for row in chosen if row["machine"] == chosen[-1]["machine"]}.values())
+    found: dict[str, Row] = {}
+    for row in chosen:
+        if row["machine"] == chosen[-1]["machine"]:
+            before = found.get(thing(row), {})
+            ratios = [before["ratio"]["median"]] if "ratio" in before else []
+            found[thing(row)] = {**row, "earlier": [*before.get("earlier", []), *ratios]}
+    return list(found.values())
 
 
 # What a row is about: it was measured again if these are equal.

@@ -66,13 +66,23 @@ def breakdowns(rows: Sequence[Row]) -> str:
 
 
 def levers(rows: Sequence[Row]) -> str:
-    """Steps with and without what may make them quicker, in the order in which they were measured."""
+    """Steps with and without what may make them quicker, in the order in which they were measured; and what ratios
+    came of it before.
+    """
     own = [row for row in rows if row["section"] == "levers"]
-    lines = ["| lever | beside | batch | with, ms | without, ms | ratio | |", "|---" * 7 + "|"]
+    lines = ["| lever | beside | batch | with, ms | without, ms | ratio | earlier runs | |", "|---" * 8 + "|"]
     for row in own:
         if "figure" in row:
             times = [_spread(row[name], _ms) for name in ("figure", "other")]
-            cells = [row["what"], row["peer"], str(row["batch"]), *times, _spread(row["ratio"], "{:.2f}".format)]
+            earlier = ", ".join(f"{ratio:.2f}" for ratio in row.get("earlier", []))
+            cells = [
+                row["what"],
+                row["peer"],
+                str(row["batch"]),
+                *times,
+                _spread(row["ratio"], "{:.2f}".format),
+                earlier,
+            ]
             lines.append(f"| {' | '.join(cells)} | {'in use' if row['pulled'] else 'left out'} |")
     return "\n".join(lines)
 
