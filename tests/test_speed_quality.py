@@ -109,24 +109,40 @@ def test_a_machine_that_stays_slow_is_not_tried_for_ever(bench):
     assert len(lengths) == 2 + bench.budgets.TRIES and reached[0][1] > 20
 
 
-def test_ours_is_trained_anew_for_each_budget(bench):
+def test_ours_on_a_peers_networks_is_one_course_at_one_rate_and_stopped_on_its_way(bench, monkeypatch):
     torch.set_num_threads(1)
     task = bench.peers_networks.vectors({"a": 6, "b": 6})
     values = {name: torch.rand(64, 6) for name in task.shapes}
     own = bench.ours.of_pair(bench.pairs.pair("multivae", "mvtcae"), task, latent_dim=4)
-    before = {name: tensor.clone() for name, tensor in own.model.state_dict().items()}
-    fresh, reached = own.method, []
+    now, reached, modes, schedules = [0.0], [], [], []
 
-    def note(budget, seconds, epochs):
-        weights = {name: tensor.clone() for name, tensor in own.model.state_dict().items()}
-        reached.append((budget, seconds, epochs, weights))
+    class Counted(bench.budgets.Budgets):
+        """Two steps are a second."""
 
-    own.train_until(values, bench.budgets.Budgets([0.3, 0.9], note), batch_size=16)
-    assert [budget for budget, *_ in reached] == [0.3, 0.9]
-    assert 0 < reached[0][2] < reached[1][2], "three times the time holds more epochs"
-    name = "decoders.a.0.weight" if "decoders.a.0.weight" in before else next(iter(before))
-    assert not torch.equal(reached[0][3][name], reached[1][3][name])
-    assert all(torch.equal(before[key], tensor) for key, tensor in fresh.model.state_dict().items()), "left as it was"
+        def step(self, steps_per_epoch):
+            now[0] += 0.5
+            super().step(steps_per_epoch)
+
+    def note(*figures):
+        own.codes(values)  # leaves the model in eval mode
+        reached.append((figures, own.model.state_dict()["encoders.a.0.weight"].clone()))
+
+    def watched(method, store, normalise, splits, config, **options):
+        schedules.append(config.schedule)
+        method.model.encoders["a"].register_forward_hook(
+            lambda module, *_: modes.append(module.training) if torch.is_grad_enabled() else None
+        )
+        return trained(method, store, normalise, splits, config, **options)
+
+    trained = bench.ours.train
+    monkeypatch.setattr(bench.ours, "train", watched)
+    own.train_until(values, Counted([1.0, 6.0], note, lambda: now[0]), batch_size=16)
+    assert [figures for figures, _ in reached] == [(1.0, 1.0, 0.5), (6.0, 6.0, 3.0)]
+    assert not torch.equal(reached[0][1], reached[1][1]), "the course went on"
+    assert torch.equal(reached[1][1], own.model.state_dict()["encoders.a.0.weight"]), "and ended with its last budget"
+    assert schedules == ["constant"]
+    assert modes == [True] * 12, "a step in training mode for each, after a score too"
+    assert not own.model.training
 
 
 # --- scores -----------------------------------------------------------------------------------------------------------
@@ -435,6 +451,16 @@ def test_every_row_has_an_identity_of_its_own(bench, quick):
         assert json.dumps(bench.quality.settings_of(one, bool(quick)))
 
 
+def test_each_set_has_budgets_of_its_own_unless_they_are_told(bench):
+    def budgets(*words):
+        given = bench.quality.arguments(["--data", "data", *words])
+        return {one.recipe.name: one.budgets for one in bench.quality.jobs(given)}
+
+    assert budgets() == {"digits": [10, 30, 90], "polydigits": [100, 300]}
+    assert budgets("--budgets", "7,5") == {"digits": [5, 7], "polydigits": [5, 7]}
+    assert budgets("--quick", "--sets", "digits") == {"digits": [0.5, 1.0]}
+
+
 def test_what_was_not_understood_is_said(bench, capsys):
     for words, said in (
         (["--data", "x", "--methods", "mvcate"], "There is no mvcate. There are mvtcae, mopoe"),
@@ -500,7 +526,10 @@ def test_tables_show_scores_at_each_budget_marks_and_refusals(bench):
     assert "| | *real cells* | 99.5 | 99.5 | 0.5 | 0.5 |  |  |" in text
     assert "Not measured: multi-view-AE `jmvae` (takes two modalities)." in text
     assert "[1] A mark." in text and "[2] Trained on the 4 complete items alone." in text
-    assert "9 training items, 3 test items; trainings of Isthmus took 90% to 90% of their budgets" in text
+    assert (
+        "9 training items, 3 test items; trainings of Isthmus on its own networks took 90% to 90% of their budgets"
+        in text
+    )
 
 
 def test_standings_are_counted_against_peers_with_the_same_objective(bench):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import copy
+import contextlib
 import itertools
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from budgets import Budgets, Length, Spent
+from budgets import Budgets, Enough
 from pairs import Pair
 from peers import LEARNING_RATE, Peer
 from peers_networks import Task
@@ -22,9 +24,10 @@ from isthmus.data.store import Store
 from isthmus.evaluation import codes as coding
 from isthmus.evaluation.likelihood import log_evidence
 from isthmus.kinds.image import ImageKind
-from isthmus.methods.base import Method, build_method
+from isthmus.methods.base import Method, Phase, Player, build_method
+from isthmus.model import MultimodalAutoencoder
 from isthmus.noise import Noise
-from isthmus.objectives import Step
+from isthmus.objectives import Objective, Step, Terms
 from isthmus.training import History, TrainingConfig, encode, train
 from isthmus.training.optimisers import make_optimiser
 
@@ -61,8 +64,7 @@ class Ours(Peer):
         batch_size: int = 256,
         present: Mapping[str, Tensor] | None = None,
     ) -> list[float]:
-        data = store(values, present)
-        history = self._fit(data, torch.arange(len(data)), epochs, batch_size)
+        history = self._fit(self.method, store(values, present), epochs, batch_size)
         # Seconds since the first step was prepared; the last one is also kept to more than a millisecond.
         ends = [row["seconds"] for row in history.rows[:-1]] + [history.seconds]
         return [end - start for start, end in itertools.pairwise([0.0, *ends])]
@@ -75,21 +77,19 @@ class Ours(Peer):
         batch_size: int = 256,
         present: Mapping[str, Tensor] | None = None,
     ) -> None:
-        data, fresh = store(values, present), self.method
+        # One course at one rate, as the peers' trainers have it, so that nothing differs but who computes it.
+        data = store(values, present)
+        until = Until(self.method.phases[0].players[0].objective, budgets, -(-len(data) // batch_size))
+        course = Method(self.model, [Phase([Player(until)])])
+        with contextlib.suppress(Enough):
+            self._fit(course, data, sys.maxsize, batch_size, schedule="constant")
+        self.model.eval()
 
-        def anew(length: Length) -> Spent:
-            self.method = copy.deepcopy(fresh)
-            self.model = self.method.model
-            rows = torch.arange(max(2, round(length.share * len(data))))
-            start = budgets.clock()
-            history = self._fit(data, rows, length.epochs, batch_size)
-            return Spent(budgets.clock() - start, history.seconds)
-
-        budgets.each(anew)
-
-    def _fit(self, data: Store, rows: Tensor, epochs: int, batch_size: int) -> History:
-        config = TrainingConfig(epochs=epochs, batch_size=batch_size, learning_rate=LEARNING_RATE, accelerator="cpu")
-        return train(self.method, data, normalise, {"train": rows}, config, quiet=True)
+    def _fit(self, method: Method, data: Store, epochs: int, batch_size: int, **settings: Any) -> History:
+        config = TrainingConfig(
+            epochs=epochs, batch_size=batch_size, learning_rate=LEARNING_RATE, accelerator="cpu", **settings
+        )
+        return train(method, data, normalise, {"train": torch.arange(len(data))}, config, quiet=True)
 
     @torch.no_grad()
     def codes(self, values: Mapping[str, Tensor]) -> Tensor:
@@ -116,6 +116,29 @@ class Ours(Peer):
     def log_likelihood(self, values: Mapping[str, Tensor], num_draws: int = 1000, batch_size: int = 32) -> float:
         batch = normalise(Batch.from_dense(values))
         return float(log_evidence(self.model.eval(), batch, list(values), num_draws, seed=0).mean())
+
+
+@dataclass(frozen=True)
+class Until(Objective):
+    """An objective that ends a training with its last budget: when it is asked, the step before has been taken.
+
+    Args:
+        objective: Gives the loss.
+        budgets: Told of each step.
+        steps_per_epoch: What they count epochs by.
+    """
+
+    objective: Objective
+    budgets: Budgets
+    steps_per_epoch: int
+
+    def __call__(self, model: MultimodalAutoencoder, batch: Batch, step: Step) -> Terms:
+        if step.index == 0:
+            self.budgets.start()
+        else:
+            self.budgets.step(self.steps_per_epoch)
+            model.train()  # whoever scored it has put it into eval mode
+        return self.objective(model, batch, step)
 
 
 def store(values: Mapping[str, Tensor], present: Mapping[str, Tensor] | None = None) -> Store:

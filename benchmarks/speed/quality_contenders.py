@@ -7,8 +7,8 @@ on our own networks it has 64 for either, its default.
 - "isthmus": our networks, and all options of the method at their defaults, as `isthmus train` has them. Its seconds are
   those from the call of the trainer to the model that is ready to draw: validation items and the density fitted to the
   codes of training items are in them.
-- "isthmus, same networks": the networks, likelihoods and objective of a peer; `pairs.py` says what differs all the
-  same. Its draws heed no density.
+- "isthmus, same networks": the networks, likelihoods, objective and learning rate of a peer; `pairs.py` says what
+  differs all the same. It is stopped on its way as the peers are. Its draws heed no density.
 - "isthmus, routes sampled": of the mixtures, the same again with routes by lot, as the tables of speed have them.
 - the peers, by their own trainers and data sets.
 

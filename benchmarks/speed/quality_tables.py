@@ -68,8 +68,13 @@ def write(path: Path, work: Path, quick: bool) -> int:
     text = PAGE.read_text(encoding="utf-8")
     if start_of(NAME) not in text:
         print(f"{PAGE.name} has no place for them: {start_of(NAME)} ... <!-- end -->", file=sys.stderr)
-    PAGE.write_text(fill_blocks(text, NAME, lambda _: f"{tables(rows)}\n\n{image()}"), encoding="utf-8")
+    PAGE.write_text(fill(text, rows), encoding="utf-8")
     return 0
+
+
+def fill(page: str, rows: Sequence[Row]) -> str:
+    """The page with its block made from the rows."""
+    return fill_blocks(page, NAME, lambda _: f"{tables(rows)}\n\n{image()}")
 
 
 def chosen(rows: Sequence[Row], quick: bool = False) -> list[Row]:
@@ -198,8 +203,12 @@ def _alone(row: Row, rows: Sequence[Row]) -> list[str]:
 
 def _items(rows: Sequence[Row]) -> str:
     scored = _scored(rows)
-    used = [row["seconds"] / row["x"] for row in scored if row["who"] not in PEERS]
-    kept = f"; trainings of Isthmus took {min(used):.0%} to {max(used):.0%} of their budgets" if used else ""
+    used = [row["seconds"] / row["x"] for row in scored if row["who"] == OURS]
+    kept = (
+        f"; trainings of Isthmus on its own networks took {min(used):.0%} to {max(used):.0%} of their budgets"
+        if used
+        else ""
+    )
     return f"{max(row['trained'] for row in scored):,} training items, {scored[0]['items'][1]:,} test items{kept}"
 
 
@@ -228,19 +237,20 @@ def draw(rows: Sequence[Row], path: Path) -> None:
     with rc_context({"svg.hashsalt": NAME, "font.size": 8}):
         size = (1.2 + 2.0 * len(methods), 0.9 + 1.5 * len(lines))
         figure = Figure(figsize=size, layout="constrained")
-        axes = figure.subplots(len(lines), len(methods), squeeze=False, sharex=True, sharey="row")
+        axes = figure.subplots(len(lines), len(methods), squeeze=False, sharey="row")
         for (name, score), row_of_axes in zip(lines, axes, strict=True):
+            budgets = sorted({row["x"] for row in scored if row["task"] == name})
             for method, axis in zip(methods, row_of_axes, strict=True):
                 _panel(axis, [row for row in scored if _of(row) == (name, method)], score)
+                axis.set_xscale("log")
+                axis.set_xticks(budgets, [f"{budget:g}" for budget in budgets])
+                axis.minorticks_off()
+                axis.tick_params(labelbottom=score is SCORES[-1])
             row_of_axes[0].set_ylabel(f"{name}\n{score.title}")
         for method, axis in zip(methods, axes[0], strict=True):
             axis.set_title(method)
-        for axis in axes[-1]:
+        for axis in axes[len(SCORES) - 1 :: len(SCORES)].flat:
             axis.set_xlabel("seconds of training")
-        budgets = sorted({row["x"] for row in scored})
-        axes[0, 0].set_xscale("log")
-        axes[0, 0].set_xticks(budgets, [f"{budget:g}" for budget in budgets])
-        axes[0, 0].minorticks_off()
         shown = {text: line for axis in axes.flat for line, text in zip(*axis.get_legend_handles_labels(), strict=True)}
         columns = min(len(shown), 1 + len(methods))
         figure.legend(shown.values(), shown.keys(), loc="outside upper center", ncols=columns, frameon=False)
