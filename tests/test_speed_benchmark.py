@@ -535,12 +535,18 @@ def test_the_page_of_performance_has_a_block_for_each_profile(bench):
 
 
 def test_the_pages_show_the_committed_rows(bench):
-    results = bench.results
-    for path, fill, pages in (
-        (results.RESULTS / "speed.jsonl", bench.tables.fill, bench.tables.PAGES),
-        (results.RESULTS / "growth.jsonl", bench.growth.fill, [bench.tables.PERFORMANCE]),
+    results, shown = bench.results, bench.results.in_force
+    for path, choose, fill, pages in (
+        (results.RESULTS / "speed.jsonl", shown, bench.tables.fill, bench.tables.PAGES),
+        (results.RESULTS / "growth.jsonl", shown, bench.growth.fill, [bench.tables.PERFORMANCE]),
+        (
+            results.RESULTS / "quality.jsonl",
+            bench.quality_tables.chosen,
+            bench.quality_tables.fill,
+            [bench.tables.PAGE],
+        ),
     ):
-        rows = results.in_force(results.read_rows(path))
+        rows = choose(results.read_rows(path))
         assert rows, f"{path.name} is gone"
         for page in pages:
             text = page.read_text(encoding="utf-8")
