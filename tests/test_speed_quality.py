@@ -461,6 +461,16 @@ def test_each_set_has_budgets_of_its_own_unless_they_are_told(bench):
     assert budgets("--quick", "--sets", "digits") == {"digits": [0.5, 1.0]}
 
 
+def test_a_method_is_compared_before_it_is_said_why(bench):
+    quality = bench.quality_contenders
+    jobs = bench.quality.jobs(bench.quality.arguments(["--data", "data", "--sets", "digits"]))
+    order = [one.contender.who if one.contender else None for one in jobs]
+    last = [who in (quality.SAME, quality.SAMPLED) for who in order]
+    assert order[:2] == [None, quality.OURS] and last == sorted(last) and any(last)
+    every = [one for method in quality.METHODS for one in quality.contenders(method, gaps=True)]
+    assert len(jobs) == 1 + len(every) and all(one in [job.contender for job in jobs] for one in every)
+
+
 def test_what_was_not_understood_is_said(bench, capsys):
     for words, said in (
         (["--data", "x", "--methods", "mvcate"], "There is no mvcate. There are mvtcae, mopoe"),

@@ -37,7 +37,7 @@ os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 
 import quality_tables
 from peers import PEERS
-from quality_contenders import BATCH, METHODS, Contender, contenders
+from quality_contenders import BATCH, METHODS, SAME, SAMPLED, Contender, contenders
 from quality_data import NAMES, Recipe
 from quality_one import Job
 from quality_scores import JUDGE_STEPS
@@ -48,6 +48,8 @@ WORK = HERE.parents[1] / ".cache" / "quality"
 VERSION = 1  # of how it is measured: raise it where figures mean something else
 # Five pictures of 3 x 28 x 28 take longer to learn: for a minute and a half nobody tells one digit from another.
 BUDGETS = {"digits": [10.0, 30.0, 90.0], "polydigits": [100.0, 300.0]}
+# Scores of five pictures have 25 routes.
+SIZES = {"digits": {"train": 10_000, "test": 2_000}, "polydigits": {"train": 10_000, "test": 1_000}}
 # Small, but for the imports: each contender is a process of its own.
 QUICK_BUDGETS, QUICK_METHODS = [0.5, 1.0], ["mvtcae"]
 
@@ -108,16 +110,20 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def jobs(given: argparse.Namespace) -> list[Job]:
-    """One for each contender, and one before those of a data set for its data and judges."""
-    size = {"train": 400, "test": 100} if given.quick else {}
+    """One for each contender, and one before those of a data set for its data and judges.
+
+    Whoever is compared first comes first; ours on a peer's networks, which says why, comes last.
+    """
     steps = 100 if given.quick else JUDGE_STEPS
     found = []
     for name in given.sets:
+        size = {"train": 400, "test": 100} if given.quick else SIZES[name]
         budgets = given.budgets or (QUICK_BUDGETS if given.quick else BUDGETS[name])
         whole = (Recipe(name, **size), str(given.data), str(given.work), budgets, given.threads, steps)
         found.append(Job(None, *whole))
-        for method in given.methods:
-            found += [Job(contender, *whole) for contender in contenders(method, gaps=name == "digits")]
+        all_of_them = [one for method in given.methods for one in contenders(method, gaps=name == "digits")]
+        for one in sorted(all_of_them, key=lambda one: one.who in (SAME, SAMPLED)):
+            found.append(Job(one, *whole))
     return found
 
 

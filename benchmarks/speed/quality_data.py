@@ -52,8 +52,8 @@ class Recipe:
     """
 
     name: str
-    train: int = 10_000
-    test: int = 2_000
+    train: int
+    test: int
 
 
 @dataclass(frozen=True)
