@@ -121,9 +121,8 @@ def jobs(given: argparse.Namespace) -> list[Job]:
         budgets = given.budgets or (QUICK_BUDGETS if given.quick else BUDGETS[name])
         whole = (Recipe(name, **size), str(given.data), str(given.work), budgets, given.threads, steps)
         found.append(Job(None, *whole))
-        all_of_them = [one for method in given.methods for one in contenders(method, gaps=name == "digits")]
-        for one in sorted(all_of_them, key=lambda one: one.who in (SAME, SAMPLED)):
-            found.append(Job(one, *whole))
+        everyone = [one for method in given.methods for one in contenders(method, gaps=name == "digits")]
+        found += [Job(one, *whole) for one in sorted(everyone, key=lambda one: one.who in (SAME, SAMPLED))]
     return found
 
 

@@ -241,14 +241,17 @@ def draw(rows: Sequence[Row], path: Path) -> None:
         for (name, score), row_of_axes in zip(lines, axes, strict=True):
             budgets = sorted({row["x"] for row in scored if row["task"] == name})
             for method, axis in zip(methods, row_of_axes, strict=True):
-                _panel(axis, [row for row in scored if _of(row) == (name, method)], score)
+                own = [row for row in scored if _of(row) == (name, method)]
+                axis.set_visible(bool(own))  # a run that was stopped has no empty panels
+                _panel(axis, own, score)
                 axis.set_xscale("log")
                 axis.set_xticks(budgets, [f"{budget:g}" for budget in budgets])
                 axis.minorticks_off()
                 axis.tick_params(labelbottom=score is SCORES[-1])
             row_of_axes[0].set_ylabel(f"{name}\n{score.title}")
-        for method, axis in zip(methods, axes[0], strict=True):
-            axis.set_title(method)
+        for row_of_axes in axes[:: len(SCORES)]:
+            for method, axis in zip(methods, row_of_axes, strict=True):
+                axis.set_title(method)
         for axis in axes[len(SCORES) - 1 :: len(SCORES)].flat:
             axis.set_xlabel("seconds of training")
         shown = {text: line for axis in axes.flat for line, text in zip(*axis.get_legend_handles_labels(), strict=True)}
