@@ -205,7 +205,7 @@ def test_idmvae_is_mmvae_plus_and_two_contrasts():
     )
     assert sum(g is not None for g in got) > 10
     for one, two in zip(got, other, strict=True):
-        zero = torch.zeros(())
+        zero = torch.zeros(()).double()
         assert_close(zero if one is None else one.sum(), zero if two is None else two.sum(), rtol=1e-6, atol=1e-9)
 
 

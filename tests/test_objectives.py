@@ -277,11 +277,11 @@ def test_mixture_iwae_equals_its_formula(num_draws, stratified, family):
     drawn = getattr(Noise(2), family)("z", NUM_ITEMS, *shape, like=like)
     with torch.no_grad():
         chosen = model.encode(batch).rsample(num_draws, Noise(2)).component[:, 0]
-    nothing = DISTRIBUTIONS[family](torch.zeros(LATENT_DIM).double(), torch.ones(LATENT_DIM).double())
     losses, bounds = [], []
     for item in range(NUM_ITEMS):
         has = observed(item)
-        q = {m: expert(model, batch, m, item) for m in has} or dict.fromkeys(range(3), nothing)
+        # Of an item with nothing the learnt prior is believed, which such an item then cannot move.
+        q = {m: expert(model, batch, m, item) for m in has} or dict.fromkeys(range(3), prior(model))
 
         def log_weights(z, item=item, has=has, q=q):
             """Weighted by beta and modality, and plain."""
@@ -320,7 +320,7 @@ def test_doubly_reparametrised_gradients_equal_their_formula(stratified):
     losses = []
     for item in range(NUM_ITEMS):
         has, loss = observed(item), torch.zeros((), dtype=torch.float64)
-        q = [expert(model, batch, m, item) for m in has] or [Laplace(torch.zeros(4).double(), torch.ones(4).double())]
+        q = [expert(model, batch, m, item) for m in has] or [prior(model)]
         still = [Laplace(q_m.loc.detach(), q_m.scale.detach()) for q_m in q]
         for source in range(draws.z.shape[1]):
             if not draws.use[source, item]:

@@ -83,6 +83,53 @@ def test_one_cluster_is_no_cluster():
     assert_close(losses[0], losses[1])
 
 
+def _stirred(name, **options):
+    """A method whose prior has learnt something, in double precision."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        method = get_method(name)(toy_modalities(3), latent_dim=4, **options)
+        method.model.double().eval()
+        for parameter in method.model.prior.parameters():
+            parameter.data += 0.7 * torch.randn_like(parameter)
+    return method
+
+
+@pytest.mark.parametrize("name", ["mmvae", "mmvae+", "idmvae", "cmvae"])
+def test_of_an_item_with_nothing_the_learnt_prior_is_believed(name):
+    model, batch = _stirred(name).model, toy_batch(3).to(dtype=torch.float64)
+    empty = batch.keep({modality: torch.arange(len(batch)) > 0 for modality in batch})
+    with torch.no_grad():
+        drawn = model.prior.sample(200_000, Noise(1))
+        posterior = model.encode(empty)
+    assert bool(((drawn.std(dim=0) - 1).abs() > 0.1).any()), "the prior is still standard"
+    assert_close(posterior.mean[0], drawn.mean(dim=0), atol=0.02, rtol=0)
+    assert_close(posterior.spread[0], drawn.std(dim=0), atol=0.02, rtol=0.02)
+    assert_close(posterior.mean[1:], model.encode(batch).mean[1:])
+
+
+@pytest.mark.parametrize("name", ["mmvae+", "idmvae"])
+def test_private_codes_of_what_was_not_seen_are_those_of_the_learnt_prior(name):
+    model, batch = _stirred(name).model, toy_batch(3).to(dtype=torch.float64)
+    seen, *others = model.modalities
+    rows = batch.rows(seen)
+    with torch.no_grad():
+        spread = model.encode(batch.only(seen)).spread[rows]
+    scale = 2**0.5 * model.prior.log_scale.exp()  # of Laplaces
+    for other in others:
+        place = model.private(other)
+        assert_close(spread[:, place], scale[place].expand(len(rows), -1))
+    assert not torch.isclose(spread[:, model.private(seen)], scale[model.private(seen)]).all(dim=1).any()
+
+
+def test_items_with_nothing_do_not_move_the_prior():
+    method, batch = _stirred("mmvae", dreg=False), toy_batch(3).to(dtype=torch.float64)
+    nothing = batch.keep({name: torch.zeros(len(batch), dtype=torch.bool) for name in batch})
+    terms = method.phases[0].players[0].objective(method.model, nothing, Step(0, 1.0, Noise(2)))
+    assert_close(terms.item_loss, torch.zeros(len(batch)).double())
+    (gradient,) = torch.autograd.grad(terms.loss, [method.model.prior.logits])
+    assert_close(gradient, torch.zeros(4).double())
+
+
 @pytest.mark.parametrize("num_true", [2, 3, 5])
 def test_clusters_that_are_not_needed_are_left_out(num_true):
     prior = ClusterPrior(2, 4, 8)

@@ -32,7 +32,7 @@ class Experts:
     """`q(z | x_m)` of every modality: `loc`, `log_scale (M, B, D)`, and `present`, bool `(M, B)`.
 
     An absent expert holds the prior's location and scale: finite, and never read by a fusion but where an item has
-    nothing at all.
+    nothing at all. Of a prior that is no single component, it has the mean and standard deviation.
     """
 
     loc: Tensor
@@ -42,7 +42,16 @@ class Experts:
 
     def among(self, present: Tensor) -> Experts:
         """The same experts, of which only `present` bool `(M, B)` may be used."""
-        return Experts(self.loc, self.log_scale, self.present & present, self.family)
+        return replace(self, present=self.present & present)
+
+    def with_absent(self, loc: Tensor, log_scale: Tensor) -> Experts:
+        """The same experts, the absent ones with this location and log-scale `(D,)`."""
+        there = self.present[..., None]
+        return replace(
+            self,
+            loc=torch.where(there, self.loc, loc.to(self.loc)),
+            log_scale=torch.where(there, self.log_scale, log_scale.to(self.log_scale)),
+        )
 
 
 class Fusion(nn.Module, ABC):

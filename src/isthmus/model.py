@@ -225,7 +225,8 @@ class MultimodalAutoencoder(nn.Module):
             name: self._features(name, seen.values[name]) for name in self.modalities if len(seen.values.get(name, ()))
         }
         evidence: Evidence = self.inference(features, batch.presence(self.modalities))
-        return evidence
+        unknown = self.prior.moments()
+        return evidence if unknown is None else evidence.with_unknown(*unknown)
 
     def _corrupted(self, batch: Batch, noise: Noise) -> Batch:
         values = dict(batch.values)

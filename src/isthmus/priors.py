@@ -40,6 +40,12 @@ class Prior(nn.Module, ABC):
             ValueError: There is no closed form for this family.
         """
 
+    def moments(self) -> tuple[Tensor, Tensor] | None:
+        """Location and log-scale `(D,)` of one component with this prior's mean and standard deviation: what is
+        believed of an item that has nothing. None stands for zero and one.
+        """
+        return None
+
     def part_log_prob(self, z: Tensor, place: slice) -> Tensor:
         """Log density of one part of a code, `z (..., d)` at `place`, shared or private, `(...)`, in nats.
 
@@ -69,6 +75,9 @@ class LocationScale(Prior):
     def log_scale(self) -> Tensor:
         """`(D,)`; zero where it is not learnt."""
         return torch.log_softmax(self.logits, dim=0) + torch.log(self.logits.new_tensor(float(self.latent_dim)))
+
+    def moments(self) -> tuple[Tensor, Tensor] | None:
+        return (torch.zeros_like(self.logits), self.log_scale) if self.learned else None
 
     def log_prob(self, z: Tensor) -> Tensor:
         return self.part_log_prob(z, slice(None))
@@ -125,6 +134,15 @@ class ClusterPrior(Prior):
     def log_weight(self) -> Tensor:
         """`(C,)`, normalised over the clusters that are left; minus infinity for others."""
         return torch.where(self.active, self.logits, -torch.inf).log_softmax(dim=0)
+
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """Of all clusters together: no single component is this prior."""
+        weight = self.log_weight.exp()[:, None]
+        unit = 1.0 if self.family == "normal" else 2.0  # variance of a component of scale one
+        loc = (weight * self.loc).sum(dim=0)
+        variance = (weight * (unit * torch.exp(2 * self.log_scale) + (self.loc - loc) ** 2)).sum(dim=0)
+        zero = loc.new_zeros(self.latent_dim - self.shared_dim)
+        return torch.cat([loc, zero]), torch.cat([0.5 * (variance / unit).log(), zero])
 
     def joint_log_prob(self, z: Tensor) -> Tensor:
         """`log p(z, c)` of shared parts `(..., D)`, `(..., C)`."""

@@ -24,6 +24,12 @@ class Evidence(ABC):
     def posterior(self, among: Tensor | None = None) -> Posterior:
         """Beliefs from the modalities observed, or from those of them that are True in `among`, bool `(M, B)`."""
 
+    def with_unknown(self, loc: Tensor, log_scale: Tensor) -> Evidence:
+        """The same, where what is not known is believed to be as a component `loc`, `log_scale (D,)` says, in the place
+        of the standard one. Evidence of other kinds than experts has ways of its own, and stays as it is.
+        """
+        return self
+
     def own(self) -> Tensor:
         """The code that each modality alone gives, the mean, `(M, B, D)`; zero where an item lacks it.
 

@@ -28,6 +28,9 @@ class ExpertEvidence(Evidence):
         fused: Posterior = self.fusion(self.experts if among is None else self.experts.among(among))
         return fused
 
+    def with_unknown(self, loc: Tensor, log_scale: Tensor) -> ExpertEvidence:
+        return ExpertEvidence(self.experts.with_absent(loc, log_scale), self.fusion)
+
     def own(self) -> Tensor:
         return torch.where(self.present[..., None], self.experts.loc, 0.0)
 
@@ -54,7 +57,7 @@ class ExpertInference(Inference):
         self.heads.lend(name, to)
 
     def _experts(self, heads: Named, features: dict[str, Tensor], present: Tensor) -> Experts:
-        # An absent expert is the standard Normal with weight zero: finite everywhere, so gradients are too.
+        # An absent expert is standard, with weight zero: finite everywhere, so gradients are too.
         loc, log_scale = normal_of(spread(heads, features, present))
         return Experts(loc, log_scale, present, self.family)
 

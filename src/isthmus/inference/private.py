@@ -24,12 +24,32 @@ class PrivateEvidence(ExpertEvidence):
         experts: Of the shared code, `(M, B, D)`.
         fusion: Joins the experts.
         private: Of each modality's own code, `(M, B, P)`.
-        order: Where each modality's private code stands behind the shared one.
+        order: The modalities in the order in which their private codes stand behind the shared one.
+        unknown: Location and log-scale `(M, 1, P)`, in that order, of private codes of which nothing is known.
     """
 
-    def __init__(self, experts: Experts, fusion: Fusion, private: Experts, order: Sequence[int]):
+    def __init__(
+        self,
+        experts: Experts,
+        fusion: Fusion,
+        private: Experts,
+        order: Sequence[int],
+        unknown: tuple[Tensor, Tensor] | None = None,
+    ):
         super().__init__(experts, fusion)
         self.private, self.order = private, list(order)
+        zero = private.loc.new_zeros(len(self.order), 1, private.loc.shape[-1])
+        self.unknown = (zero, zero) if unknown is None else unknown
+
+    def with_unknown(self, loc: Tensor, log_scale: Tensor) -> PrivateEvidence:
+        shared, shape = self.experts.loc.shape[-1], self.unknown[0].shape
+        return PrivateEvidence(
+            self.experts.with_absent(loc[:shared], log_scale[:shared]),
+            self.fusion,
+            self.private,
+            self.order,
+            (loc[shared:].view(shape).to(self.private.loc), log_scale[shared:].view(shape).to(self.private.loc)),
+        )
 
     def posterior(self, among: Tensor | None = None, own: Tensor | None = None) -> Mixture:
         """Beliefs about the whole code, `D + M P` numbers.
@@ -43,8 +63,8 @@ class PrivateEvidence(ExpertEvidence):
         own = among if own is None else own
         seen = (self.present if own is None else self.present & own)[self.order, :, None]
         loc, log_scale = (
-            torch.where(seen, rows[self.order], 0.0).movedim(0, 1).flatten(1).expand(len(shared.loc), -1, -1)
-            for rows in (self.private.loc, self.private.log_scale)
+            torch.where(seen, rows[self.order], unknown).movedim(0, 1).flatten(1).expand(len(shared.loc), -1, -1)
+            for rows, unknown in zip((self.private.loc, self.private.log_scale), self.unknown, strict=True)
         )
         return replace(
             shared,

@@ -312,14 +312,19 @@ def check_every_subset_encodes_and_decodes(case: Case) -> None:
 
 
 def check_nothing_observed_gives_the_prior(case: Case) -> None:
-    """An item with nothing at all gets the prior (or the mean training code), and disturbs nobody."""
+    """An item with nothing at all gets the prior (or the mean training code), and disturbs nobody.
+
+    Of a prior that is no single component, it gets the mean and the standard deviation.
+    """
     method, batch = case.build(), toy_batch(case.count)
     empty = _without(batch, 0)
     _finite([t.item_loss for t in terms_of(method, empty)], "losses beside an empty item")
     _finite(list(gradients_of(method, empty).values()), "gradients beside an empty item")
     with torch.no_grad():
         posterior = method.model.encode(empty)
-    _same(posterior.mean[0], torch.zeros(method.model.latent_dim), "an item with nothing does not get the prior's mean")
+    moments = method.model.prior.moments()
+    mean = torch.zeros(method.model.latent_dim) if moments is None else moments[0].detach()
+    _same(posterior.mean[0], mean, "an item with nothing does not get the prior's mean")
     assert (posterior.spread is not None) == method.capabilities.uncertainty, "a spread is declared, or is there, alone"
     if posterior.spread is not None:
         prior = method.model.prior.sample(20_000, Noise(0)).std(dim=0).detach()
