@@ -73,7 +73,7 @@ class FlowInference(Inference):
         else:
             heeded = dict.fromkeys(widths, embedding_dim)
             embed = {name: nn.Linear(width, embedding_dim) for name, width in widths.items()}
-        self.embed = Named(embed)
+        self.embed, self.num_heeded = Named(embed), list(heeded.values())
         self.heads = Named(
             {
                 name: nn.Sequential(nn.Linear(size, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, 2 * latent_dim))

@@ -25,6 +25,11 @@ def alone(rows: Tensor) -> Tensor:
     return rows
 
 
+def in_full(like: Tensor) -> torch.autocast:
+    """Within it, no product is taken in half precision, which is too coarse to tell codes apart by."""
+    return torch.autocast(like.device.type, enabled=False)
+
+
 @dataclass(frozen=True)
 class Step:
     """One step of training.

@@ -1,10 +1,12 @@
 """Flows learn what a joint network believes; their features, what modalities have in common.
 
-Shapes: `M` modalities, `B` items, `n` rows that are there, `D` latent dimensions.
+Shapes: `M` modalities, `B` items, `N` items of all processes, `n` rows that are there, `D` latent dimensions, `C`
+numbers that a flow heeds.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -13,9 +15,9 @@ from torch import Tensor
 
 from isthmus.batch import Batch
 from isthmus.correlations import canonical_correlation
-from isthmus.inference import FlowEvidence
+from isthmus.inference import FlowEvidence, FlowInference
 from isthmus.model import MultimodalAutoencoder
-from isthmus.objectives.base import Objective, Step, Terms
+from isthmus.objectives.base import Objective, Step, Terms, in_full
 
 
 @dataclass(frozen=True)
@@ -49,18 +51,36 @@ class PairedCorrelation(Objective):
     .. math:: \frac{1}{P} \sum_{m < n} \sum_i \rho_i(g_m(x_m), g_n(x_n))
 
     with all canonical correlations: deep CCA (Andrew et al. 2013, "Deep canonical correlation analysis", ICML), the
-    mean over the `P` pairs of modalities that at least two items of the batch have.
+    mean over the `P` pairs of modalities that at least two items of the batch have, items of all processes.
     """
 
     def __call__(self, model: MultimodalAutoencoder, batch: Batch, step: Step) -> Terms:
         evidence = step.evidence(model, batch)
         assert isinstance(evidence, FlowEvidence)
-        present, like = evidence.present, torch.zeros(len(batch), device=batch.device, dtype=model.dtype)
+        like = torch.zeros(len(batch), device=batch.device, dtype=model.dtype)
+        heeded, present = self._of_all(model, evidence, step, like)
         found: list[Tensor] = []
-        for (m, first), (n, second) in combinations(enumerate(evidence.experts), 2):
-            both = present[m] & present[n]
-            if first is not None and second is not None and int(both.sum()) > 1:
-                one, two = first.context[both[present[m]]], second.context[both[present[n]]]
-                found.append(canonical_correlation(one.to(like), two.to(like)))
+        with in_full(like):
+            for m, n in combinations(range(len(heeded)), 2):
+                both = present[m] & present[n]
+                if int(both.sum()) > 1:
+                    found.append(canonical_correlation(heeded[m][both], heeded[n][both]))
         mean = torch.stack(found).mean() if found else like.sum()
         return Terms({}, item_loss=like, per_batch={"correlation": mean}, batch_loss=-mean)
+
+    def _of_all(
+        self, model: MultimodalAutoencoder, evidence: FlowEvidence, step: Step, like: Tensor
+    ) -> tuple[Sequence[Tensor], Tensor]:
+        """What each flow heeds of the items of all processes, `(N, C)` each and zero where there is nothing to heed,
+        and presence, bool `(M, N)`.
+        """
+        inference, rows = model.inference, [evidence.present.T.to(like)]
+        assert isinstance(inference, FlowInference)
+        for m, expert in enumerate(evidence.experts):
+            row = like.new_zeros(len(like), inference.num_heeded[m])
+            if expert is not None:
+                row = row.index_copy(0, evidence.present[m].nonzero().squeeze(1), expert.context.to(like))
+            rows.append(row)
+        # A correlation of parts is not a part of the correlation.
+        present, *heeded = step.gather(torch.cat(rows, dim=1)).split([row.shape[1] for row in rows], dim=1)
+        return heeded, present.T > 0.5

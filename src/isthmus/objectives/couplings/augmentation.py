@@ -18,8 +18,8 @@ from isthmus.fusions import Experts
 from isthmus.inference import PrivateEvidence
 from isthmus.model import MultimodalAutoencoder
 from isthmus.noise import Noise
-from isthmus.objectives.base import Step
-from isthmus.objectives.couplings.base import Coupling, in_full, mean_by_items
+from isthmus.objectives.base import Step, in_full
+from isthmus.objectives.couplings.base import Coupling, mean_by_items
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from isthmus.batch import Batch
 from isthmus.model import MultimodalAutoencoder
-from isthmus.objectives.base import Objective, Step, Terms
+from isthmus.objectives.base import Objective, Step, Terms, in_full
 
 
 @dataclass(frozen=True)
@@ -106,11 +106,6 @@ def uncoupled(objective: Objective) -> tuple[Objective, list[tuple[Coupling, flo
         couplings = [*objective.couplings, *couplings]
         objective = objective.objective
     return objective, couplings
-
-
-def in_full(like: Tensor) -> torch.autocast:
-    """Within it, no product is taken in half precision, which is too coarse to tell codes apart by."""
-    return torch.autocast(like.device.type, enabled=False)
 
 
 def mean_by_items(values: list[tuple[int, Tensor]], like: Tensor) -> Tensor:

@@ -14,8 +14,8 @@ from torch import Tensor
 from isthmus.batch import Batch
 from isthmus.discrepancies import maximum_mean_discrepancy
 from isthmus.model import MultimodalAutoencoder
-from isthmus.objectives.base import Step
-from isthmus.objectives.couplings.base import Coupling, in_full
+from isthmus.objectives.base import Step, in_full
+from isthmus.objectives.couplings.base import Coupling
 
 
 @dataclass(frozen=True)
