@@ -292,7 +292,9 @@ class FeatureFusion(nn.Module, ABC):
         for m, name in enumerate(self.project):
             row = self.absent[name]().expand(present.shape[1], self.width)
             if len(features.get(name, ())):
-                row = row.index_copy(0, present[m].nonzero().squeeze(1), self.project[name](features[name]))
+                # In half precision a layer gives coarser numbers than `row` has, which a GPU refuses to put in.
+                there = self.project[name](features[name]).to(row)
+                row = row.index_copy(0, present[m].nonzero().squeeze(1), there)
             rows.append(row)
         return torch.stack(rows)
 

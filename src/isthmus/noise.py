@@ -50,12 +50,14 @@ class Noise:
     def uniform(self, name: str, rows: int, *shape: int, like: Tensor) -> Tensor:
         """Uniform draws from the open interval (0, 1), shape `(rows, *shape)`: safe under a logarithm."""
         drawn = torch.rand(self._total(rows), *shape, generator=self._generator(name))
-        return self._cut(drawn.clamp(2**-25, 1 - 2**-24), rows, like)
+        # The number below one that `like` has: in half precision one draw of five hundred would be rounded to one.
+        step = torch.finfo(like.dtype if like.is_floating_point() else torch.float32).eps / 2
+        return self._cut(drawn.clamp(2**-25, 1 - max(step, 2**-24)), rows, like)
 
     def laplace(self, name: str, rows: int, *shape: int, like: Tensor) -> Tensor:
         """Standard Laplace draws `(rows, *shape)` (location 0, scale 1; variance 2)."""
-        centred = self.uniform(name, rows, *shape, like=like) - 0.5
-        return -centred.sign() * torch.log1p(-2 * centred.abs())
+        centred = self.uniform(name, rows, *shape, like=_single(like)) - 0.5
+        return _as_wide_as(like, -centred.sign() * torch.log1p(-2 * centred.abs()))
 
     def draw(self, family: str, name: str, rows: int, *shape: int, like: Tensor) -> Tensor:
         """Standard "normal" or "laplace", `(rows, *shape)`."""
@@ -63,8 +65,18 @@ class Noise:
 
     def gumbel(self, name: str, rows: int, *shape: int, like: Tensor) -> Tensor:
         """Standard Gumbel draws `(rows, *shape)`: the argmax of log-weights plus these is a draw by weight."""
-        return -(-self.uniform(name, rows, *shape, like=like).log()).log()
+        return _as_wide_as(like, -(-self.uniform(name, rows, *shape, like=_single(like)).log()).log())
 
     def categorical(self, name: str, log_weight: Tensor) -> Tensor:
         """One draw per row from `log_weight` `(rows, J)`; minus infinity is never drawn. Long `(rows,)`."""
         return (log_weight + self.gumbel(name, *log_weight.shape, like=log_weight)).argmax(dim=1)
+
+
+def _single(like: Tensor) -> Tensor:
+    """An example for draws that half precision is too coarse to be made in."""
+    half = like.dtype in (torch.bfloat16, torch.float16)
+    return like.new_empty(0, dtype=torch.float32) if half else like
+
+
+def _as_wide_as(like: Tensor, drawn: Tensor) -> Tensor:
+    return drawn.to(like) if like.is_floating_point() else drawn

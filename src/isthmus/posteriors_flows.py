@@ -100,7 +100,7 @@ class ProductOfFlows(Posterior):
         for m, rows in self._alone():
             codes = self._expert(m, rows).code(points.expand(-1, len(rows), -1))
             mean, spread = (
-                whole.index_copy(0, rows, part)
+                whole.index_copy(0, rows, part.to(whole))
                 for whole, part in ((mean, codes.mean(dim=0)), (spread, codes.std(dim=0, correction=0)))
             )
         rows = self._several()
@@ -113,8 +113,8 @@ class ProductOfFlows(Posterior):
                 momenta.to(self.loc)[:, :, None].expand(*shape, -1),
                 uniform.to(self.loc)[:, :, None].expand(*shape),
             )[-NUM_KEPT:].flatten(0, 1)
-            mean = mean.index_copy(0, rows, codes.mean(dim=0))
-            spread = spread.index_copy(0, rows, codes.std(dim=0, correction=0))
+            mean = mean.index_copy(0, rows, codes.mean(dim=0).to(mean))
+            spread = spread.index_copy(0, rows, codes.std(dim=0, correction=0).to(spread))
         return mean, spread
 
     def rsample(self, num_draws: int, noise: Noise, name: str = "z", stratified: bool = False) -> Draws:
@@ -123,13 +123,13 @@ class ProductOfFlows(Posterior):
         drawn = noise.normal(name, num_items, num_draws, latent_dim, like=self.loc).movedim(0, 1)  # (K, B, D)
         z = self.loc + torch.exp(self.log_scale) * drawn
         for m, rows in self._alone():
-            z = z.index_copy(1, rows, self._expert(m, rows).code(drawn[:, rows]))
+            z = z.index_copy(1, rows, self._expert(m, rows).code(drawn[:, rows]).to(z))
         rows = self._several()
         if len(rows):
             shape = (num_items, NUM_ITERATIONS, num_draws)
             momenta = noise.normal(f"{name}/momenta", *shape, latent_dim, like=self.loc)[rows].movedim(0, 2)
             uniform = noise.uniform(f"{name}/taken", *shape, like=self.loc)[rows].movedim(0, 2)
-            z = z.index_copy(1, rows, self._product(rows, drawn[:, rows], momenta, uniform)[-1])
+            z = z.index_copy(1, rows, self._product(rows, drawn[:, rows], momenta, uniform)[-1].to(z))
         component = torch.zeros(num_draws, 1, num_items, dtype=torch.long, device=z.device)
         return Draws(z[:, None], z.new_ones(1, num_items), component)
 
@@ -187,7 +187,7 @@ class ProductOfFlows(Posterior):
                 z = loc + scale * y
                 total = again * huber_loss(z, torch.zeros_like(z), reduction="none", delta=PRIOR_REACH).sum(dim=-1)
                 for at, expert in experts:
-                    total = total.index_add(-1, at, expert.log_prob(z[..., at, :]))
+                    total = total.index_add(-1, at, expert.log_prob(z[..., at, :]).to(total))
                 return total
 
             num_adapted = NUM_ITERATIONS - NUM_KEPT
@@ -210,8 +210,8 @@ def normal_of_product(experts: Sequence[tuple[Tensor, FlowExpert]], again: Tenso
     for at, expert in experts:
         codes = expert.code(points.expand(-1, len(at), -1))
         own = 1 / codes.var(dim=0, correction=0)
-        precision = precision.index_add(0, at, own)
-        pulled = pulled.index_add(0, at, own * codes.mean(dim=0))
+        precision = precision.index_add(0, at, own.to(precision))
+        pulled = pulled.index_add(0, at, (own * codes.mean(dim=0)).to(pulled))
     precision = precision.clamp_min(1.0)
     return pulled / precision, precision.rsqrt()
 

@@ -69,6 +69,7 @@ def spread(heads: Named, features: dict[str, Tensor], present: Tensor) -> Tensor
         bias = cast(nn.Linear, head).bias
         row = bias.new_zeros(present.shape[1], len(bias))
         if len(features.get(name, ())):
-            row = row.index_copy(0, present[m].nonzero().squeeze(1), head(features[name]))
+            # In half precision a layer gives coarser numbers than `row` has, which a GPU refuses to put in.
+            row = row.index_copy(0, present[m].nonzero().squeeze(1), head(features[name]).to(row))
         rows.append(row)
     return torch.stack(rows)
