@@ -236,6 +236,7 @@ class Autoencoder:
         # Rounded, so that another order of the same sums does not change a weight.
         return {name: round(share, 3) for name, share in predictability(prepared.batch(some), columns).items()}
 
+    @torch.inference_mode(False)  # weights that are made in it can never be trained
     def _build(self) -> None:
         """Make the method's networks; initial weights follow from the seed."""
         for part in ("encoder", "decoder"):
@@ -286,6 +287,7 @@ class Autoencoder:
         """Codes with their spread, one per row in the order of the table, whatever is missing."""
         return self.embed_prepared(self._prepared(table))
 
+    @torch.inference_mode()
     def embed_prepared(self, prepared: Prepared) -> Codes:
         """As `embed`, of a table that is already read."""
         codes, spreads, observed = [], [], []
@@ -329,6 +331,7 @@ class Autoencoder:
         """
         return self.translate_prepared(self._prepared(table), source, target, num_draws=num_draws, seed=seed)
 
+    @torch.inference_mode()
     def translate_prepared(
         self, prepared: Prepared, source: str | Sequence[str], target: str, *, num_draws: int = 0, seed: int = 0
     ) -> list[Any]:
@@ -370,6 +373,7 @@ class Autoencoder:
         source = read_table(table)
         return self.impute_prepared(self.prepare(source), num_draws=num_draws, seed=seed)
 
+    @torch.inference_mode()
     def impute_prepared(self, prepared: Prepared, *, num_draws: int = 0, seed: int = 0) -> Imputed:
         """As `impute`, of a table that is already read."""
         return impute(self.model, prepared, self._batches(prepared), num_draws=num_draws, seed=seed)
@@ -504,10 +508,10 @@ class Autoencoder:
         return table if isinstance(table, Prepared) else self.prepare(table)
 
     def _batches(self, prepared: Prepared) -> Iterator[Batch]:
+        # Whoever takes these has inference mode on: a generator that stops half way would leave it on for its caller.
         self.model.eval()
-        with torch.inference_mode():
-            for rows in torch.arange(len(prepared.keys)).split(512):
-                yield normalise(self.kinds_, prepared.store.batch(rows).to(self.model.device))
+        for rows in torch.arange(len(prepared.keys)).split(512):
+            yield normalise(self.kinds_, prepared.store.batch(rows).to(self.model.device))
 
     def resolve(self, name: str) -> tuple[str, str | None]:
         """What a name means: a modality and None, or a table modality and one of its columns.

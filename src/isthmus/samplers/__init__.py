@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
 from isthmus.samplers.base import Sampler
@@ -27,6 +28,7 @@ def check_sampler(name: str) -> str:
     return name
 
 
+@torch.inference_mode(False)  # whatever the caller's mode is: some learn by gradients
 def fit_samplers(name: str, codes: Tensor, observed: Tensor, seed: int) -> dict[str, Sampler]:
     """What a model is given to draw from: `density`, which draws for known items heed, too, and `sampler`, where new
     items are to be drawn from something else.

@@ -50,6 +50,9 @@ class History:
     seconds: float
 
 
+# Training needs gradients, whatever the caller's mode is.
+@torch.inference_mode(False)
+@torch.enable_grad()
 def train(
     method: Method,
     store: Store,
