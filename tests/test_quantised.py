@@ -15,7 +15,7 @@ from torch.testing import assert_close
 
 from isthmus.batch import Batch
 from isthmus.cli.methods import typed
-from isthmus.methods import get_method
+from isthmus.methods import couple, get_method
 from isthmus.noise import Noise
 from isthmus.objectives import QuantisedRoutes, Routes, Step, random_parts
 from isthmus.quantisers import FiniteScalarQuantiser, VectorQuantiser, num_groups_for
@@ -367,6 +367,16 @@ def test_two_processes_have_the_codebook_of_one():
 
 def replace_devices(devices: int) -> TrainingConfig:
     return CONFIG.model_copy(update={"devices": devices, "accelerator": "cpu"})
+
+
+def test_a_critic_beside_it_says_nothing_of_the_words():
+    # Of two players one alone counts words.
+    store, splits = toy_store(61), toy_splits(61)
+    alone, coupled = toy_method("vq", **OPTIONS), couple(toy_method("vq", **OPTIONS), {"adversarial": 1e-12})
+    for method in (alone, coupled):
+        train(method, store, lambda batch: batch, splits, CONFIG, quiet=True)
+    books = [method.model.inference.quantiser for method in (alone, coupled)]
+    assert_close(books[0].words, books[1].words, rtol=1e-3, atol=1e-3)
 
 
 def test_the_objectives_of_both_can_be_told_from_others():

@@ -168,7 +168,8 @@ class Trainer:
         """Stop gradients of what the phase freezes; those parameters."""
         phase = stage.phase
         for prefix in phase.frozen:
-            _check_prefix(prefix, [name for name, _ in self.model.named_modules()], f"Phase '{phase.name}' freezes")
+            names = [name for name, _ in self.model.named_modules()]
+            _check_prefix(prefix, names, f"Phase '{phase.name}' freezes", _below)
         frozen = [
             parameter
             for name, parameter in self.model.named_parameters()
@@ -184,7 +185,7 @@ class Trainer:
         self.sides = []
         for player in phase.players:
             for prefix in player.parameters:
-                _check_prefix(prefix, named, f"A player of phase '{phase.name}' trains")
+                _check_prefix(prefix, named, f"A player of phase '{phase.name}' trains", str.startswith)
             own = {
                 name: parameter
                 for name, parameter in named.items()
@@ -342,9 +343,10 @@ class Trainer:
             if config.clip_norm is not None:
                 nn.utils.clip_grads_with_norm_(parameters, config.clip_norm, norm, foreach=True)
             side.optimiser.step()
-            self.model.inference.update(
-                self.process.add({name: own.weight * value for name, value in terms.statistics.items()})
-            )
+            if terms.statistics:  # which of several players one may have
+                self.model.inference.update(
+                    self.process.add({name: own.weight * value for name, value in terms.statistics.items()})
+                )
             side.sums.add(terms, batch, own.weight)
         self.position.batch += 1
         self.reporter.step(index, loss)
@@ -484,9 +486,9 @@ def _below(name: str, prefix: str) -> bool:
     return (name + ".").startswith(prefix.rstrip(".") + ".")
 
 
-def _check_prefix(prefix: str, names: Iterable[str], where: str) -> None:
+def _check_prefix(prefix: str, names: Iterable[str], where: str, fits: Callable[[str, str], bool]) -> None:
     names = list(names)
-    if not any(name.startswith(prefix.rstrip(".")) for name in names):
+    if not any(fits(name, prefix) for name in names):
         raise ValueError(f"{where} '{prefix}', which is the beginning of no name in the model.{nearest(prefix, names)}")
 
 
