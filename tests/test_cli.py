@@ -179,6 +179,55 @@ def test_a_run_is_not_replaced_unasked(run, birds, run_isthmus, tmp_path):
     assert (copy / "mine.txt").exists()
 
 
+def test_what_no_run_wrote_is_not_replaced_even_if_asked(birds, run_isthmus, tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "mine.bin").write_text("of somebody else")
+    (tmp_path / "config.yaml").write_text("colour: red")
+    for words in (("train", birds, "--out", tmp_path, "--force"), ("demo", "--quick", "--out", tmp_path)):
+        refused = run_isthmus(*words)
+        assert refused.code == 2 and "another folder" in refused.err
+        assert "holds config.yaml, model, but not the config.yaml of a run" in refused.err or words[0] == "demo"
+    assert {path.name for path in tmp_path.iterdir()} == {"model", "config.yaml"}
+    assert (tmp_path / "model" / "mine.bin").is_file()
+
+
+def test_a_demo_replaces_a_demo_and_no_other_run(run, run_isthmus, tmp_path, monkeypatch):
+    from isthmus.cli import demo
+    from isthmus.runs import Run
+
+    refused = run_isthmus("demo", "--quick", "--out", run)
+    assert refused.code == 2 and "holds something that is no demo" in refused.err
+    assert (run / "model").is_dir() and not (run / "data").exists()
+    Run(tmp_path).write_config({}, tmp_path / "data" / "digits.csv")
+    asked = []
+
+    def stop(run, settings, voice, force):
+        asked.append(force)
+        raise ValueError("far enough")
+
+    monkeypatch.setattr(demo, "train_run", stop)
+    assert "far enough" in run_isthmus("demo", "--quick", "--out", tmp_path).err
+    assert asked == [True]
+
+
+def test_a_wrong_word_does_not_stand_in_the_way_of_the_right_one(birds, run_isthmus, tmp_path):
+    out = tmp_path / "run"
+    wrong = run_isthmus("train", birds, "--out", out, *SMALL.split(), "--option", "balance=foo")
+    assert wrong.code == 2 and "balance" in wrong.err
+    right = run_isthmus("train", birds, "--out", out, *SMALL.split(), "--epochs", "1")
+    assert right.code == 0, right.err
+
+
+def test_a_trained_model_outlives_what_goes_wrong_after_it(birds, run_isthmus, tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr("isthmus.runs.write_codes", fail)
+    ended = run_isthmus("train", birds, "--out", tmp_path / "run", *SMALL.split(), "--epochs", "1")
+    assert ended.code == 1 and "no space left" in ended.err
+    assert isthmus.load(tmp_path / "run", device="cpu").transform(birds).shape == (30, 3)
+
+
 def test_stopped_and_resumed_it_comes_to_the_same_codes(run, birds, run_isthmus, tmp_path, monkeypatch):
     from isthmus.training.progress import Reporter
 

@@ -60,13 +60,33 @@ class Run:
         return (self.model / "config.json").is_file()
 
     @property
+    def table(self) -> Path | None:
+        """Where the table is that it was trained on, as its `config.yaml` says; None if no run wrote one."""
+        import yaml
+
+        try:
+            return Path(self.read_config()["table"])
+        except (KeyError, OSError, TypeError, ValueError, yaml.YAMLError):
+            return None
+
+    @property
     def is_started(self) -> bool:
-        """Whether it holds anything of a run."""
-        return any(path.exists() for path in self._all())
+        """Whether it holds anything of a run, or that is called like it."""
+        return bool(self._there())
 
     def clear(self) -> None:
-        """Remove what a run writes, and nothing else."""
-        for path in self._all():
+        """Remove what a run writes, and nothing else.
+
+        Raises:
+            ValueError: What is there is called as a run's files are, but no run wrote it: its `config.yaml` is missing.
+        """
+        if (there := self._there()) and self.table is None:
+            listed = ", ".join(path.name for path in there)
+            raise ValueError(
+                f"'{self.folder}' holds {listed}, but not the config.yaml of a run: this may be something else, and is "
+                "not replaced. Name another folder, or remove these yourself."
+            )
+        for path in (*self._files(), self.store):
             if path.is_dir():
                 shutil.rmtree(path)
             else:
@@ -76,9 +96,13 @@ class Run:
         """Remove values that training kept outside memory; an open store stays readable until it is closed."""
         shutil.rmtree(self.store, ignore_errors=True)
 
-    def _all(self) -> tuple[Path, ...]:
+    def _files(self) -> tuple[Path, ...]:
+        """All that outlasts a training: values outside memory do not, if nothing went wrong."""
         files = (self.config, self.metrics, self.codes, self.rejected, self.evaluation, self.report)
-        return (*files, self.model, self.checkpoints, self.store, self.folder / "tensorboard")
+        return (*files, self.model, self.checkpoints, self.folder / "tensorboard")
+
+    def _there(self) -> list[Path]:
+        return [path for path in self._files() if path.exists()]
 
     # --- what was asked for ---------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,7 +11,10 @@ from isthmus.cli.evaluate import evaluate_run
 from isthmus.cli.options import Json, Quiet
 from isthmus.cli.train import train_run
 from isthmus.cli.translate import translate_table
-from isthmus.cli.voice import Voice
+from isthmus.cli.voice import Voice, WrongUse
+
+if TYPE_CHECKING:
+    from isthmus.runs import Run
 
 NUM_TRANSLATED = 8
 # Fewer than the default of 185 that 1,439 items would get: what there is to show is there by then, and the whole demo
@@ -31,10 +34,11 @@ def demo(
     from isthmus.report import write_report
     from isthmus.runs import Run
 
-    voice = Voice(json, quiet)
+    voice, run = Voice(json, quiet), Run(out)
+    if run.is_started and not _is_demo(run, out / "data"):
+        raise WrongUse(f"'{out}' holds something that is no demo. Name another folder with --out.")
     voice.say(f"Writing pictures, sounds and a table to {out / 'data'}")
     table = write_demo(out / "data", num_items=QUICK_ITEMS if quick else NUM_ITEMS)
-    run = Run(out)
     settings: dict[str, Any] = {"table": str(table), "key": "key", "label": ["label"]}
     figures = train_run(run, settings | {"epochs": QUICK_EPOCHS if quick else EPOCHS}, voice, force=True)
     model = run.load()
@@ -52,3 +56,8 @@ def demo(
     voice.show(f"\nCodes are in {run.codes}, translations in {out / 'translations'}.")
     voice.show(f"The report is {page}: open it in a browser.")
     voice.figures({"train": figures, "evaluation": scores, "report": str(page)})
+
+
+def _is_demo(run: Run, data: Path) -> bool:
+    """Whether a run is of an earlier demo in the same folder, which this one may replace."""
+    return run.table is not None and run.table.parent == data.absolute()

@@ -157,8 +157,12 @@ def train_run(
         model = Autoencoder(**settings)
     voice.say(f"Reading {table}")
     source = read_table(table)
-    with judging_words():
-        prepared = model.prepare_fit(source, out=run.folder, say=voice.say)
+    try:
+        with judging_words():
+            prepared = model.prepare_fit(source, out=run.folder, say=voice.say)
+    except BaseException:
+        run.remove_store()  # which nobody will read
+        raise
     if not voice.quiet:
         voice.show(describe(prepared))
     if not run.checkpoints.is_dir():  # else what they were made with stays said, should they refuse to go on
@@ -173,15 +177,16 @@ def train_run(
         run.remove_store()
     for warning in model.history_.warnings:
         voice.show(f"Warning: {warning}")
+    model.save(run.model)  # first of all: what comes after may fail, and training took the time
     write_codes(run.codes, model.embed_prepared(prepared), prepared)
-    model.save(run.model)
     voice.show(_closing(run, model.made_))
     return {"run": str(run.folder), **model.made_}
 
 
 def _clear(run: Run, resume: bool, force: bool) -> None:
     if force:
-        run.clear()
+        with judging_words():
+            run.clear()
     elif run.is_started and not resume:
         if run.is_finished:
             raise WrongUse(f"'{run.folder}' holds a run. Name another folder with --out, or replace it with --force.")
