@@ -302,6 +302,22 @@ def test_translate_writes_text_and_columns_as_cells(run, birds, run_isthmus, tmp
         assert {path.name for path in (tmp_path / target).iterdir()} == {"items.csv", "rejected.csv"}
 
 
+def test_columns_whose_names_are_alike_have_folders_of_their_own(run_isthmus, tmp_path):
+    rng = np.random.default_rng(0)
+    lines = ["id,front view,front/view"]
+    for row in range(12):
+        for side in "ab":
+            Image.fromarray(rng.integers(0, 255, (4, 4), dtype=np.uint8)).save(tmp_path / f"{row}{side}.png")
+        lines.append(f"{row},{row}a.png,{row}b.png")
+    (tmp_path / "table.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    words = "--latent-dim 2 --width 8 --epochs 1 --key id".split()
+    assert run_isthmus("train", tmp_path / "table.csv", "--out", tmp_path / "run", *words).code == 0
+    assert run_isthmus("generate", tmp_path / "run", "-n", 2, "-o", tmp_path / "new").code == 0
+    items = read_csv(tmp_path / "new" / "items.csv")
+    files = [item[name] for item in items for name in ("front view", "front/view")]
+    assert len(set(files)) == 4 and all((tmp_path / "new" / file).is_file() for file in files)
+
+
 def test_impute_fills_gaps_and_leaves_the_rest(run, birds, run_isthmus, tmp_path):
     ended = run_isthmus("impute", run, birds, "--draws", 2, "-o", tmp_path, "--json")
     assert ended.code == 0, ended.err

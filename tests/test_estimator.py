@@ -59,6 +59,37 @@ def test_the_generator_of_torch_is_left_as_it_was(table):
     assert torch.equal(torch.rand(3), expected)
 
 
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_it_learns_whatever_the_callers_mode_is(model, table, mode):
+    with mode():
+        own = small().fit(table)
+    assert np.array_equal(own.transform(table), model.transform(table))
+    own.fit(table)
+
+
+def test_a_use_that_breaks_off_leaves_the_mode_of_torch_alone(model, table, monkeypatch):
+    caught = []
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(model.model, "event", stop)
+    for use in (model.impute, model.reconstruct, lambda rows: model.translate(rows, "note", "photo")):
+        with pytest.raises(KeyboardInterrupt) as stopped:
+            use(table)
+        caught.append(stopped)  # whose frames stay alive, as those of the last error in a notebook do
+        assert not torch.is_inference_mode_enabled()
+
+
+def test_sources_are_counted_by_what_is_named(model, table):
+    blank = {**table, "wing_mm": [None] * NUM_ROWS}
+    prepared = model.prepare(blank)
+    there = np.array([[cell is not None for cell in blank[name]] for name in ("wing_mm", "habitat", "note")])
+    assert model.observed(prepared, ["wing_mm"]).tolist() == [0] * NUM_ROWS
+    assert model.observed(prepared, ["habitat", "wing_mm", "note"]).tolist() == there.sum(axis=0).tolist()
+    assert model.observed(prepared, ["table"]).tolist() == there[1].astype(int).tolist()
+
+
 def test_translations_are_cells_as_people_know_them(model, table):
     made = {
         name: model.translate(table, "note", name) for name in ("photo", "song", "note", "wing_mm", "habitat", "table")

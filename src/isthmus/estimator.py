@@ -23,7 +23,7 @@ from isthmus.data.prepare import Prepared, data_hash, normalise, prepare, prepar
 from isthmus.data.schema import Schema
 from isthmus.data.table import read_table
 from isthmus.evaluation import Split, Target, evaluate, predictability
-from isthmus.imputation import Imputed, impute
+from isthmus.imputation import Imputed, gaps, impute
 from isthmus.kinds.base import Kind
 from isthmus.methods.base import Method, build_method, check_options
 from isthmus.methods.coupled import check_couplings, couple
@@ -354,6 +354,14 @@ class Autoencoder:
             cells += [list(row) for row in zip(*drawn, strict=True)]
         return cells
 
+    def observed(self, prepared: Prepared, source: Sequence[str]) -> np.ndarray:
+        """How many of the modalities or columns `source` each row has, integers `(N,)`."""
+        there = np.zeros((len(source), len(prepared.keys)), dtype=bool)
+        for place, (name, column) in enumerate(map(self.resolve, source)):
+            there[place] = prepared.store.present(name) if column is None else ~gaps(prepared, name)[column]
+        return there.sum(axis=0)
+
+    @torch.inference_mode()
     def reconstruct(self, table: Any) -> dict[str, list[Any]]:
         """Cells of every modality from all that each row has, by modality: what was seen, and what was not."""
         made: dict[str, list[Any]] = {name: [] for name in self.model.modalities}

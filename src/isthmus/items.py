@@ -40,6 +40,8 @@ class ItemFolder:
     def __init__(self, folder: Path, model: Autoencoder):
         self.folder, self.model = folder, model
         self.num_files = 0
+        self._folders: dict[str, Path] = {}  # of each column or modality that has files
+        self._made: set[Path] = set()  # those that were not there before
         folder.mkdir(parents=True, exist_ok=True)
 
     def write_translated(
@@ -130,8 +132,7 @@ class ItemFolder:
             return _text(cell)
         if isinstance(cell, np.ndarray) and column.format != "file":
             return _text(cell)
-        place = self.folder / _safe(modality) / stem
-        place.parent.mkdir(exist_ok=True)
+        place = self._folder(modality) / stem
         name = kind.write(cell, place)
         if not (name.startswith(f"{stem}.") and place.with_name(name).is_file()):
             if column.format != "file":
@@ -144,8 +145,7 @@ class ItemFolder:
     def _kept(self, cell: Any, table: Table, told: Column | None, column: str, stem: str) -> Any:
         """A cell of the table that stays as it was."""
         if isinstance(cell, bytes):
-            place = self.folder / _safe(column) / f"{stem}{_ending(cell)}"
-            place.parent.mkdir(exist_ok=True)
+            place = self._folder(column) / f"{stem}{_ending(cell)}"
             place.write_bytes(cell)
             self.num_files += 1
             return f"{place.parent.name}/{place.name}"
@@ -159,13 +159,25 @@ class ItemFolder:
             return Path(os.path.relpath(path, self.folder)).as_posix()
         return _text(cell)
 
+    def _folder(self, name: str) -> Path:
+        """The folder of a column or modality: none is that of another, though their names be alike when made safe."""
+        if name not in self._folders:
+            named = stems([*self._folders, name])[-1]
+            folder = self._folders[name] = self.folder / named
+            if not folder.is_dir():
+                folder.mkdir()
+                self._made.add(folder)
+        return self._folders[name]
+
     def _write(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write `items.csv`, last of all files, whole or not at all."""
-        for folder in self.folder.iterdir():
-            if folder.is_dir() and not any(folder.iterdir()):
+        for folder in self._made:
+            if not any(folder.iterdir()):
                 folder.rmdir()  # of a kind whose cells are their own text
+        self._made.clear()
         partial = self.folder / f"{ITEMS}.partial"
-        with partial.open("w", newline="", encoding="utf-8") as file:
+        # Paths of the table may have letters that are not UTF-8.
+        with partial.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
             writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)

@@ -55,8 +55,7 @@ def translate_table(
         sources = {model.resolve(name)[0] for name in source}
         model.resolve(target)
     prepared = model.prepare(table, needed=sources)
-    present = [prepared.store.present(name).tolist() for name in sources]
-    observed = [sum(row) for row in zip(*present, strict=True)]
+    observed: list[int] = model.observed(prepared, source).tolist()
     if not any(observed):
         raise WrongUse(
             f"No row of this table has a {' or '.join(source)} that can be read: there is nothing to translate."
