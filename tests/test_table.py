@@ -7,6 +7,8 @@ import datetime
 import gzip
 import io
 import json
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -249,6 +251,23 @@ class TestFolder:
         table = read_table(tmp_path)
         assert table["key"] == ["1", "2", "7"] and table["habitat"] == ["wood", "lake", "sea"]
         assert table["photo"] == ["photo/1.png", "photo/2.png", None]
+
+    def test_a_row_that_names_no_file_is_an_item_all_the_same(self, tmp_path):
+        write(tmp_path / "photo/1.png", "x")
+        write(tmp_path / "metadata.csv", "habitat,file\nlake,\nwood,1.png\nsea,\n")
+        table = read_table(tmp_path)
+        assert table["key"] == ["1", None, None] and table["habitat"] == ["wood", "lake", "sea"]
+        assert table["photo"] == ["photo/1.png", None, None]
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes")
+    def test_keys_are_legible_whatever_files_are_called(self, tmp_path):
+        for folder in (b"photo", b"song"):
+            os.makedirs(os.path.join(os.fsencode(tmp_path), folder), exist_ok=True)
+            Path(os.fsdecode(os.path.join(os.fsencode(tmp_path), folder, b"\xc4\xe3.png"))).write_bytes(b"x")
+        table = read_table(tmp_path)
+        (key,) = table["key"]
+        assert key.encode("utf-8") and "udcc4" in key
+        assert all((tmp_path / table[name][0]).is_file() for name in ("photo", "song"))
 
     def test_a_table_that_names_no_file(self, tmp_path):
         write(tmp_path / "photo/1.png", "x")

@@ -250,20 +250,23 @@ def _join_files(folder: Path, modalities: list[Path], table: Table | None) -> Ta
     files: dict[str, dict[str, str]] = {}
     second: list[tuple[str, str, str, str]] = []  # stem, modality, this file, the file that came first
     for modality in modalities:
-        of_stem = files.setdefault(modality.name, {})
+        of_stem = files.setdefault(_legible(modality.name), {})
         for file in _files(modality):
             stem = file.relative_to(modality).with_suffix("").as_posix()
             if stem in of_stem:
-                second.append((stem, modality.name, str(file), of_stem[stem]))
+                second.append((stem, _legible(modality.name), str(file), of_stem[stem]))
             else:
                 of_stem[stem] = file.relative_to(folder).as_posix()
     stems = dict.fromkeys(sorted({stem for of_stem in files.values() for stem in of_stem}))
     row_of = {} if table is None else _rows_by_stem(table, stems)
     keys = [*stems, *(stem for stem in row_of if stem not in stems)]
     number = {key: place for place, key in enumerate(keys, start=1)}
+    # A row that names no file is an item all the same, without a key.
+    unnamed = [] if table is None else sorted(set(range(table.num_rows)) - set(row_of.values()))
+    rows = [*(row_of.get(key) for key in keys), *unnamed]
 
-    columns: dict[str, list[Any]] = {"key": keys}
-    columns |= {name: [of_stem.get(key) for key in keys] for name, of_stem in files.items()}
+    columns: dict[str, list[Any]] = {"key": [*map(_legible, keys), *([None] * len(unnamed))]}
+    columns |= {name: [of_stem.get(key) for key in keys] + [None] * len(unnamed) for name, of_stem in files.items()}
     rejected = [
         Rejected(file, number[stem], modality, f"a second file for one item: {first} is taken")
         for stem, modality, file, first in second
@@ -272,7 +275,7 @@ def _join_files(folder: Path, modalities: list[Path], table: Table | None) -> Ta
         unique_names([*columns, *(name for name in table.columns if name != "key")], str(folder))
         for name in table.columns:
             cells = table[name]
-            columns.setdefault(name, [cells[row_of[key]] if key in row_of else None for key in keys])
+            columns.setdefault(name, [None if row is None else cells[row] for row in rows])
         rejected += table.rejected
     return Table(columns, folder=folder, source=str(folder), rejected=rejected)
 
@@ -294,6 +297,11 @@ def _rows_by_stem(table: Table, stems: dict[str, None]) -> dict[str, int]:
     if len(set(named)) < len(named):
         raise ValueError(f"Column {quote(name)} of {table.source} names one file in two rows. Expected one row each.")
     return {stem: row for row, stem in enumerate(by_column[name]) if stem is not None}
+
+
+def _legible(name: str) -> str:
+    """The name of a file, with codes in the place of bytes that are not UTF-8: it is written to tables and models."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _files(folder: Path) -> Iterator[Path]:
