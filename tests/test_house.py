@@ -24,7 +24,7 @@ SOURCE = ROOT / "src" / "isthmus"
 
 # A module imports from its own layer or from lower ones.
 LAYERS = (
-    ("noise", "batch", "errors", "suggest"),
+    ("noise", "batch", "errors", "suggest", "given"),
     ("gaussians", "correlations", "contrasts", "discrepancies", "ladders", "hamiltonian"),
     (
         "likelihoods",

@@ -54,6 +54,8 @@ def test_settings_reach_their_kind_and_typos_are_answered():
     assert prepared.kinds["vector"].scale == 0.5
     with pytest.raises(ValueError, match=r"Settings name an unknown modality 'vectr'.*Did you mean 'vector'"):
         prepare_training(_table(), roles={}, settings={"vectr": {}})
+    with pytest.raises(ValueError, match=r"Setting of modality 'vector', kind 'vector': length is 'abc'\. Expected a"):
+        prepare_training(_table(), roles={}, settings={"vector": {"length": "abc"}})
     with pytest.raises(ValueError, match=r"has no setting 'scal'.*Did you mean 'scale'"):
         prepare_training(_table(), roles={}, settings={"vector": {"scal": 1}})
 

@@ -18,6 +18,7 @@ from isthmus.data.schema import ModalityPlan, Schema, infer_schema
 from isthmus.data.split import assign_split, count_duplicates, read_split
 from isthmus.data.store import Store, build_store
 from isthmus.data.table import Table
+from isthmus.given import check_plain
 from isthmus.kinds.base import Kind, get_kind
 from isthmus.suggest import nearest
 
@@ -199,6 +200,7 @@ def _kind(plan: ModalityPlan, settings: Mapping[str, Any]) -> Kind:
                 f"Kind '{plan.kind}' of modality '{plan.name}' has no setting '{setting}'. It has "
                 f"{', '.join(cls.setting_names)}.{nearest(setting, cls.setting_names)}"
             )
+    check_plain(cls.__init__, settings, f"Setting of modality '{plan.name}', kind '{plan.kind}'")
     return cls(**{**plan.options, **settings})
 
 

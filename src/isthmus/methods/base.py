@@ -10,6 +10,7 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from isthmus.fusions import Attention, Concatenation, FeatureFusion, Mean
+from isthmus.given import check_plain
 from isthmus.modality import Modality
 from isthmus.model import MultimodalAutoencoder
 from isthmus.networks.named import weights_name
@@ -198,7 +199,7 @@ def check_options(name: str, options: Mapping[str, Any] | None) -> None:
     """Look at what a method is to be built with, before there is anything to build it for.
 
     Raises:
-        ValueError: Unknown method or option; the message names the nearest.
+        ValueError: Unknown method or option; the message names the nearest. A value of another type than the option's.
     """
     defaults = method_defaults(name)
     for option in options or {}:
@@ -207,3 +208,4 @@ def check_options(name: str, options: Mapping[str, Any] | None) -> None:
             raise ValueError(
                 f"Method '{name}' has no option '{option}'. Its options are {known}.{nearest(option, defaults)}"
             )
+    check_plain(get_method(name), options or {}, f"Option of method '{name}'")
