@@ -207,6 +207,14 @@ def test_a_gap_is_padded_out(cls):
     assert not torch.allclose(after[0], before[0])
 
 
+@pytest.mark.parametrize(("width", "num_heads"), [(256, 4), (250, 2), (251, 1)])
+def test_attention_has_as_many_heads_as_divide_its_width(width, num_heads):
+    fusion = Attention({"a": 3, "b": 5}, width)
+    assert fusion.read.num_heads == fusion.between.self_attn.num_heads == num_heads
+    features = {"a": torch.randn(2, 3), "b": torch.randn(2, 5)}
+    assert fusion(features, torch.ones(2, 2, dtype=torch.bool)).shape == (2, width)
+
+
 def test_attention_ignores_the_names_of_absent_modalities():
     fusion, present = _fusion(Attention), _experts().present
     features = _features(present)

@@ -331,10 +331,16 @@ class Attention(FeatureFusion):
 
     A gap is a key that is padded out, so an item's answer depends on what it has alone. Where an item has nothing, the
     query reads the learnt vectors. Hirt et al. 2023, arXiv:2309.00380, section 3 (permutation-invariant fusion).
+
+    Args:
+        widths: Features of each modality's encoder, by name.
+        width: Of the result.
+        num_heads: Of attention, at most: as many of them as divide the width.
     """
 
     def __init__(self, widths: dict[str, int], width: int, num_heads: int = 4):
         super().__init__(widths, width)
+        num_heads = math.gcd(width, num_heads)
         self.name = Named({name: Vector(torch.randn(width) / width**0.5) for name in widths})
         self.query = nn.Parameter(torch.randn(width) / width**0.5)
         self.between = nn.TransformerEncoderLayer(

@@ -55,6 +55,8 @@ class TransformerBlock(nn.Module):
 
     def __init__(self, num_features: int, num_heads: int):
         super().__init__()
+        if num_features % num_heads:
+            raise ValueError(f"Attention got {num_features} features for {num_heads} heads. Expected a multiple.")
         self.num_heads = num_heads
         self.attention_norm = nn.LayerNorm(num_features)
         self.query_key_value = nn.Linear(num_features, 3 * num_features)
