@@ -60,6 +60,7 @@ def test_drop_and_only():
     batch = _batch()
     assert batch.drop("image", at=0).present["image"].tolist() == [False, False, True, True]
     assert len(batch.drop("image").values["image"]) == 0
+    assert batch.drop("image", at=[]).present["image"].equal(batch.present["image"])
     assert batch.only("text").modalities == ("text",)
     assert batch.modalities == ("image", "text"), "a view changed the batch"
 

@@ -49,6 +49,15 @@ def test_a_split_column_without_validation_takes_it_from_training_and_leaves_tes
     assert np.array_equal(prepared.split, again.split)
 
 
+@pytest.mark.parametrize("split", [None, _split(100, 0, 20)])
+def test_groups_stay_whole_in_every_split(split):
+    owners = [f"owner {row // 4}" for row in range(120)]
+    columns = {"owner": owners} if split is None else {"owner": owners, "split": split}
+    prepared = prepare_training(_table(120, **columns), roles={"group": "owner"})
+    found = {name: {owners[row] for row in prepared.rows(name)} for name in ("train", "validation", "test")}
+    assert all(found.values()) and sum(map(len, found.values())) == 30
+
+
 def test_settings_reach_their_kind_and_typos_are_answered():
     prepared = prepare_training(_table(), roles={}, settings={"vector": {"scale": 0.5}})
     assert prepared.kinds["vector"].scale == 0.5

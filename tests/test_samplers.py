@@ -69,6 +69,12 @@ def test_few_codes_and_codes_that_do_not_vary_can_be_fitted(name, monkeypatch):
         assert drawn.shape == (5, codes.shape[1]) and bool(drawn.isfinite().all())
 
 
+def test_of_one_code_nothing_is_known_of_how_codes_vary():
+    drawn = CodeDensity.fit(torch.full((1, 3), 2.0)).sample(20_000, Noise(0))
+    assert_close(drawn.mean(dim=0), torch.full((3,), 2.0).double(), atol=0.05, rtol=0)
+    assert_close(drawn.std(dim=0), torch.ones(3).double(), atol=0.05, rtol=0)
+
+
 def test_a_flow_is_a_density(monkeypatch):
     # Its density integrates to one over the plane, and is that of its own draws.
     monkeypatch.setattr("isthmus.samplers.flow.STEPS", 300)

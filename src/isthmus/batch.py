@@ -116,7 +116,7 @@ class Batch:
             if mask.dtype != torch.bool:
                 raise TypeError(f"Batch got presence of '{name}' as {mask.dtype}. Expected bool, True = observed.")
         if self.index is None:
-            object.__setattr__(self, "index", torch.arange(len(self)))
+            object.__setattr__(self, "index", torch.arange(len(self), device=self.device))
 
     def check_counts(self) -> None:
         """Hold the number of rows against presence. Not done at each step: on a GPU, counting waits for the device."""
@@ -167,7 +167,11 @@ class Batch:
         """The same batch without modality `name`, at all items or at the places `at`; the name stays known."""
         self._known(name, "drop")
         gone = torch.zeros(len(self), dtype=torch.bool, device=self.device)
-        gone[... if at is None else torch.as_tensor(at, device=self.device)] = True
+        if at is None:
+            gone[:] = True
+        else:
+            places = torch.as_tensor(at, device=self.device)
+            gone[places if places.numel() else places.long()] = True  # of an empty list torch makes floats
         return self.keep({name: ~gone})
 
     def keep(self, kept: Mapping[str, Tensor]) -> Batch:

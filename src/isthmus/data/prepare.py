@@ -205,16 +205,19 @@ def _kind(plan: ModalityPlan, settings: Mapping[str, Any]) -> Kind:
 
 
 def _split(table: Table, schema: Schema, keys: Sequence[str]) -> np.ndarray:
+    groups = None if schema.group is None else list(table[schema.group])
     if schema.split is not None:
         split = read_split(table[schema.split], schema.split)
         if "validation" not in split:
             # A table that says train and test alone still needs items to stop by: a ninth of the training items, by
-            # hash of their key, so that test stays what the table says.
-            train = np.flatnonzero(split == "train")
+            # hash of their key or group, so that test stays what the table says.
+            train = np.flatnonzero(split == "train").tolist()
             split = split.astype("<U10")
-            split[train] = assign_split([keys[row] for row in train.tolist()], fractions=(8 / 9, 1 / 9, 0.0))
+            split[train] = assign_split(
+                [keys[row] for row in train], groups and [groups[row] for row in train], fractions=(8 / 9, 1 / 9, 0.0)
+            )
         return split
-    return assign_split(keys, None if schema.group is None else table[schema.group])
+    return assign_split(keys, groups)
 
 
 def _columns(schema: Schema) -> dict[str, str]:

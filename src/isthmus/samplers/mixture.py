@@ -54,6 +54,9 @@ class CodeDensity(Sampler):
 
         codes = best_known(codes, observed, seed)
         density = cls(num_components_for(len(codes)), codes.shape[1])
+        if len(codes) == 1:  # of which nobody can tell how codes vary: as a standard Normal does
+            density.loc.copy_(codes)
+            return density
         mixture = tied_mixture(len(density.loc), reg_covar=1e-4, max_iter=50, random_state=seed)
         with warnings.catch_warnings():
             # A mixture one step short of convergence draws as well as a converged one.
