@@ -275,12 +275,22 @@ class Autoencoder:
             raise RuntimeError("This Autoencoder is not trained yet. Call fit(table) first, or isthmus.load(path).")
         return self.method_.model
 
-    def prepare(self, table: Any, needed: Iterable[str] | None = None) -> Prepared:
-        """Read a new table, or one that was trained on, with the kinds of this model."""
+    def prepare(
+        self, table: Any, needed: Iterable[str] | None = None, rows: Sequence[int] | np.ndarray | None = None
+    ) -> Prepared:
+        """Read a new table, or one that was trained on, with the kinds of this model.
+
+        Args:
+            table: Rows.
+            needed: Modalities to read; all if not given.
+            rows: Positions of the rows to read, from 0; all if not given. A part that is cut out before has lost what
+                tells a table without a key as the one that was trained on.
+        """
         self._require_trained()
         source = read_table(table)
         # Without a key, rows are named by their number: row 7 of another table is not the item that was trained on.
         known = self.schema_.key in source.columns or data_hash(source) == self.made_["data_hash"]
+        source = source if rows is None else source.take(rows)
         return prepare(source, self.schema_, self.kinds_, self.splits_ if known else None, needed)
 
     def embed(self, table: Any) -> Codes:

@@ -99,11 +99,10 @@ def read_material(
     model = load(run) if model is None else model
     source = _own_table(folder, model) if table is None else read_table(table)
     num_rows = source.num_rows
-    if num_rows > MAX_ROWS:
-        source = source.take(np.linspace(0, num_rows - 1, MAX_ROWS).round().astype(int))
+    rows = np.linspace(0, num_rows - 1, MAX_ROWS).round().astype(int) if num_rows > MAX_ROWS else None
     evaluation = folder.read_evaluation() if evaluation is None else evaluation
     model.model.eval()
-    return Material(model, model.prepare(source), num_rows, _read_metrics(folder.metrics), evaluation)
+    return Material(model, model.prepare(source, rows=rows), num_rows, _read_metrics(folder.metrics), evaluation)
 
 
 def _own_table(run: Run, model: Autoencoder) -> Table:
