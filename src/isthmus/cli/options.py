@@ -15,6 +15,6 @@ NewTable = Annotated[Path, typer.Argument(metavar="TABLE", help="CSV, TSV, JSON 
 Draws = Annotated[
     int, typer.Option(min=0, help="Draws for each item; 0 takes the likeliest code and the likeliest cell.")
 ]
-Seed = Annotated[int, typer.Option(help="Of what is drawn.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of what is drawn.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the figures as one line of JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Do not tell what goes on.")]

@@ -29,7 +29,7 @@ class TrainingConfig(BaseModel):
         precision: "auto" is bf16 with float32 weights where a GPU has it, else float32.
         devices: Processes; each has one device. On a CPU each computes on one thread.
         accelerator: "auto" takes a CUDA device if there is one.
-        seed: Of the order of items and all noise.
+        seed: Of the order of items and all noise; below 2^32, as scikit-learn, which fits densities of codes, asks for.
         checkpoint_every: Seconds between checkpoints; 0 writes one at each step.
         tensorboard: Also log to `tensorboard/` in the run folder.
     """
@@ -47,7 +47,7 @@ class TrainingConfig(BaseModel):
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
     devices: int = Field(default=1, ge=1)
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, lt=2**32)
     checkpoint_every: float = Field(default=60.0, ge=0)
     tensorboard: bool = False
 
