@@ -72,11 +72,12 @@ def write_birds(folder: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_page_does_what_it_shows(page, here, monkeypatch, capsys):
+    names = {"__name__": "page"}  # a block knows what those before it made
     for language, text, file in blocks(page):
         if file is not None:
             (here / file).write_text(text, encoding="utf-8")
         elif language == "python":
-            exec(compile(text, f"{page.name}: {text[:40]!r}", "exec"), {"__name__": "page"})
+            exec(compile(text, f"{page.name}: {text[:40]!r}", "exec"), names)
         elif language == "bash":
             for words in commands(text):
                 assert words[0] == "isthmus", (

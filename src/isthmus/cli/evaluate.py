@@ -97,10 +97,18 @@ def summary(scores: Mapping[str, Any]) -> str:
         _part(f"Telling {label} from the code (higher is better)", "from n accuracy floor by supervised", probes)
     )
     coherence = [
-        (_route(entry), entry["n"], entry["coherence"], entry["variance_ratio"], entry["frechet"])
+        (
+            _route(entry),
+            entry["n"],
+            entry["coherence"],
+            *_best(entry["floors"]),
+            entry["variance_ratio"],
+            entry["frechet"],
+        )
         for entry in scores["coherence"]
     ]
-    parts.append(_part(f"Translations that show the right {label}", "route n coherence variance frechet", coherence))
+    header = "route n coherence floor by variance frechet"
+    parts.append(_part(f"Translations that show the right {label} (higher is better)", header, coherence))
     parts.append("\n".join(f"Note: {note}" for note in scores["notes"]))
     return "\n\n".join(part for part in parts if part)
 

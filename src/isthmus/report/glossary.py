@@ -23,8 +23,8 @@ _TERMS = {
         "best straight-line code of the same width."
     ),
     "training, validation, test": (
-        "Items the model learned from; items that told when to stop; items kept away until all was done. Scores are of "
-        "test items."
+        "Items the model learned from; items that training was watched by; items kept away until all was done. Scores "
+        "are of test items."
     ),
     "epoch": "One pass over all training items.",
     "loss": "What training lowers. Its unit is nats per item.",
