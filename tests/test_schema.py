@@ -294,6 +294,47 @@ class TestDates:
         schema = infer_schema(Table({"x": cells}), kinds={"x": "date:%m/%d/%Y"})
         assert schema.cells(Table({"x": cells}), "x")[0] == {"x": datetime.date(2024, 1, 2)}
 
+    @pytest.mark.parametrize(
+        ("cells", "first", "form"),
+        [
+            (cycle("2024-1-5", "2024-1-15", "2024-11-5"), datetime.date(2024, 1, 5), "%Y-%-m-%-d"),
+            (["2024-1-5", *cycle("2024-01-06", "2024-12-31")], datetime.date(2024, 1, 5), "%Y-%m-%d"),
+            (
+                cycle("2024-01-05 9:30:00", "2024-01-05 10:30:00"),
+                datetime.datetime(2024, 1, 5, 9, 30),
+                "%Y-%m-%d %H:%M:%S",
+            ),
+            (
+                cycle("2024-1-05T9:30:00.5+02:00", "2024-01-05T10:30:00.25Z"),
+                datetime.datetime(2024, 1, 5, 7, 30, 0, 500_000),
+                "%Y-%m-%dT%H:%M:%S.%f%z",
+            ),
+        ],
+    )
+    def test_parts_may_lack_their_leading_zeros(self, cells, first, form):
+        table, rejected = Table({"x": cells}), []
+        schema = infer_schema(table)
+        assert schema.column("x").format == form
+        read = schema.cells(table, "x", rejected)
+        assert read[0] == {"x": first} and not rejected
+        again = [schema.restore("x", cell)["x"] for cell in read]
+        assert [date_forms.parse(text, form) for text in again] == [cell["x"] for cell in read]
+        assert form != "%Y-%-m-%-d" or again == cells
+
+    def test_a_told_form_that_begins_like_iso_is_used(self):
+        cells = cycle("2024-01-05 09:30 PM", "2024-01-06 10:15 AM")
+        schema = infer_schema(Table({"x": cells}), kinds={"x": "date:%Y-%m-%d %I:%M %p"})
+        read = schema.cells(Table({"x": cells}), "x")
+        assert read[0] == {"x": datetime.datetime(2024, 1, 5, 21, 30)}
+        assert [schema.restore("x", cell)["x"] for cell in read] == cells
+        assert date_forms.parse("2024-01-05 10:20", "%Y-%m-%d %M:%H") == datetime.datetime(2024, 1, 5, 20, 10)
+
+    def test_a_zone_that_leads_out_of_the_calendar_is_no_date(self):
+        cells = [*cycle("2024-01-05T10:00:00+02:00", "2024-01-06T10:00:00+02:00"), "0001-01-01T00:00:00+05:00"]
+        schema, rejected = infer_schema(Table({"x": cells})), []
+        assert schema.cells(Table({"x": cells}), "x", rejected)[-1] is None
+        assert [entry.reason for entry in rejected] == ["not a date: '0001-01-01T00:00:00+05:00'"]
+
     def test_zones_are_brought_to_utc(self):
         cells = [f"2024-01-{day:02d}T01:30:00+02:00" for day in range(2, 12)]
         schema = infer_schema(Table({"x": cells}))
