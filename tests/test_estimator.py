@@ -378,3 +378,20 @@ def test_columns_may_have_any_name(method, tmp_path):
     assert list(model.model.modalities) == list(names)
     model.save(tmp_path)
     assert np.array_equal(isthmus.load(tmp_path, device="cpu").transform(table), model.transform(table))
+
+
+def test_a_data_set_of_pictures_without_a_key_is_known_again():
+    class Photos:
+        def __init__(self, seed: int):
+            self.pixels = np.random.default_rng(seed).integers(0, 256, (40, 6, 6), dtype=np.uint8)
+
+        def __len__(self):
+            return len(self.pixels)
+
+        def __getitem__(self, place):  # anew each time, as a Dataset gives them
+            return {"photo": Image.fromarray(self.pixels[place]), "light": float(self.pixels[place].mean())}
+
+    model = isthmus.Autoencoder(latent_dim=2, width=8, epochs=1).fit(Photos(0))
+    again = model.prepare(Photos(0)).split.tolist()
+    assert {name: again.count(name) for name in model.made_["items"]} == model.made_["items"]
+    assert set(model.prepare(Photos(1)).split.tolist()) == {"test"}

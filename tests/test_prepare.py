@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
 
@@ -14,6 +15,7 @@ from isthmus import saving
 from isthmus.batch import Masked
 from isthmus.data.prepare import data_hash, prepare, prepare_training
 from isthmus.data.table import read_table
+from isthmus.kinds.audio import Waveform
 
 
 def _table(num_items=40, **columns):
@@ -112,6 +114,88 @@ def test_the_hash_of_a_table_follows_its_cells():
     one, same, other = _table(), _table(), _table(size=[0.0] * 40)
     assert data_hash(one) == data_hash(same) != data_hash(other)
     assert data_hash(one) != data_hash(one.take(np.arange(39)))
+
+
+def _pictures(num=40, seed=0):
+    pixels = np.random.default_rng(seed).integers(0, 256, (num, 4, 5, 3), dtype=np.uint8)
+    return [Image.fromarray(picture) for picture in pixels]
+
+
+def _clip(at=None, rate=8000):
+    samples = np.zeros(5000, np.float32)
+    if at is not None:
+        samples[at] = 0.5
+    return samples, rate
+
+
+def test_the_hash_of_texts_numbers_bytes_and_arrays_stays_what_it_was():
+    # Written down before pictures were hashed by their pixels: a model knows its training table by this.
+    table = read_table(
+        {
+            "text": ["数字七", "a text", None],
+            "number": [1, 2.5, True],
+            "bytes": [b"\x00\x01", None, b"abc"],
+            "array": [np.arange(3.0), np.arange(4, dtype=np.int16), np.ones((2, 3), np.float32)],
+            "list": [["red", "blue"], [1, 2.5], [[1, 2], [3]]],
+            "row": [{"a": 1, "b": "x"}, None, {"a": None}],
+        }
+    )
+    assert data_hash(table) == "225f9f39bbcc0e82"
+
+
+def test_pictures_in_memory_are_known_by_their_pixels():
+    one, again = read_table({"photo": _pictures()}), read_table({"photo": _pictures()})
+    assert data_hash(one) == data_hash(again) != data_hash(read_table({"photo": _pictures(seed=1)}))
+    grey = [picture.convert("L") for picture in _pictures()]
+    flat, tall = (read_table({"photo": [picture.resize(size) for picture in grey]}) for size in ((2, 6), (6, 2)))
+    assert len({data_hash(table) for table in (one, read_table({"photo": grey}), flat, tall)}) == 4
+    red, blue = (Image.new("P", (3, 3)) for _ in range(2))
+    red.putpalette([255, 0, 0])
+    blue.putpalette([0, 0, 255])
+    assert data_hash(read_table({"photo": [red]})) != data_hash(read_table({"photo": [blue]}))
+
+
+def test_copies_of_pictures_and_clips_in_memory_are_found_across_splits():
+    split = _split(30, 5, 5)
+    pictures, sizes = _pictures(), np.linspace(0, 1, 40).tolist()
+    pictures[39], sizes[39] = pictures[0].copy(), sizes[0]
+    copied = prepare_training(read_table({"photo": pictures, "size": sizes, "split": split}), roles={})
+    assert copied.notes == ("1 test item is an exact copy of train items: scores on them say little",)
+    clips = [_clip(100 * (1 + row)) for row in range(40)]  # zeros at both ends, as numpy shows them
+    parted = prepare_training(read_table({"song": clips, "split": split}), roles={})
+    assert parted.notes == ()
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [_clip(2500), _clip(rate=8001), (_clip()[0].astype(np.float64), 8000), _clip()[0], (_clip()[0][:, None], 8000)],
+)
+def test_clips_in_memory_are_known_by_every_sample_and_their_rate(changed):
+    one, again, other = (read_table({"song": [clip, _clip(7)]}) for clip in (_clip(), _clip(), changed))
+    assert data_hash(one) == data_hash(again) != data_hash(other)
+
+
+def test_what_stands_inside_a_cell_is_known_as_well():
+    def hashed(cell):
+        return data_hash(read_table({"x": [cell, "something"]}))
+
+    makers = [
+        lambda at: Waveform(*_clip(at)),
+        lambda at: {"left": _clip(at)[0], "right": 1},
+        lambda at: [torch.from_numpy(_clip(at)[0]), _pictures(1)[0]],
+        lambda at: np.array([_clip(at)[0], None], dtype=object),
+    ]
+    hashes = [hashed(make(at)) for make in makers for at in (2000, 3000)]
+    assert hashes == [hashed(make(at)) for make in makers for at in (2000, 3000)]
+    assert len(set(hashes)) == len(hashes)
+    assert hashed((np.zeros(3), np.zeros(2))) != hashed((np.zeros(2), np.zeros(3)))
+
+
+def test_a_picture_that_cannot_be_decoded_costs_no_run(tmp_path):
+    _pictures(1)[0].resize((64, 64)).save(tmp_path / "whole.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:300])
+    tables = [read_table({"photo": [Image.open(tmp_path / "cut.png")]}) for _ in range(2)]
+    assert data_hash(tables[0]) == data_hash(tables[1])
 
 
 def test_a_model_folder_holds_json_and_plain_tensors_and_refuses_what_it_cannot_read(tmp_path):

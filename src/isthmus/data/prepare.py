@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from isthmus.kinds.base import Kind, get_kind
 from isthmus.suggest import nearest
 
 CHUNK = 512
+_PLAIN = (str, bytes, int, float, date, type(None))
 
 
 @dataclass(frozen=True)
@@ -182,7 +184,7 @@ def prepare(
 def data_hash(table: Table) -> str:
     """Names of columns and their raw cells, as a short hexadecimal digest: the same table gives the same hash.
 
-    Files are known by their path, not by what is in them.
+    Files are known by their path, not by what is in them; pictures and arrays in memory by what they hold.
     """
     digest = hashlib.blake2b(digest_size=8)
     for name in table.columns:
@@ -253,11 +255,69 @@ def _duplicates(prepared: Prepared) -> list[str]:
 
 
 def _bytes(cell: Any) -> bytes:
-    """A raw cell as bytes that tell it from others."""
+    """A raw cell as bytes that tell it from others, the same each time that the table is read."""
     if cell is None:
         return b"\0-"
     if isinstance(cell, np.ndarray):
-        return b"\0a" + np.ascontiguousarray(cell).tobytes() if cell.dtype != object else repr(cell.tolist()).encode()
+        if cell.dtype != object:
+            return b"\0a" + np.ascontiguousarray(cell).tobytes()
+        cell = cell.tolist()
+        if _is_plain(cell):
+            return repr(cell).encode()
     if isinstance(cell, bytes):
         return b"\0b" + cell
-    return f"\0{type(cell).__name__} {cell}".encode("utf-8", "backslashreplace")
+    return f"\0{type(cell).__name__} {cell}".encode("utf-8", "backslashreplace") if _is_plain(cell) else _whole(cell)
+
+
+def _is_plain(cell: Any) -> bool:
+    """Whether the text of a cell says all of it: that of an array is shortened, that of a picture is an address."""
+    if isinstance(cell, _PLAIN):
+        return True
+    if isinstance(cell, list | tuple):
+        return all(map(_is_plain, cell))
+    if isinstance(cell, Mapping):
+        return all(map(_is_plain, cell.values()))
+    is_more = isinstance(cell, np.ndarray | set | frozenset) or is_dataclass(cell)
+    return not (is_more or _is_tensor(cell) or _is_picture(cell))
+
+
+def _whole(cell: Any) -> bytes:
+    """All that a cell holds: pixels, samples and their type, each part with its length."""
+    if _is_picture(cell):
+        pixels = _pixels(cell)  # first, as reading a file may change what its header said
+        return _joined("picture", [cell.mode.encode(), str(cell.size).encode(), *pixels])
+    if _is_tensor(cell):
+        cell = cell.detach().cpu().numpy()
+    if isinstance(cell, np.ndarray):
+        parts = map(_whole, cell.ravel().tolist()) if cell.dtype == object else [np.ascontiguousarray(cell).tobytes()]
+        return _joined("array", [cell.dtype.str.encode(), str(cell.shape).encode(), *parts])
+    if isinstance(cell, list | tuple):
+        return _joined(type(cell).__name__, map(_whole, cell))
+    if isinstance(cell, set | frozenset):  # in no order of its own
+        return _joined("set", sorted(map(_whole, cell)))
+    if isinstance(cell, Mapping):
+        return _joined("mapping", [part for item in cell.items() for part in map(_whole, item)])
+    if is_dataclass(cell):
+        return _joined(type(cell).__name__, [_whole(getattr(cell, part.name, None)) for part in fields(cell)])
+    return _bytes(cell)
+
+
+def _joined(name: str, parts: Iterable[bytes]) -> bytes:
+    parts = list(parts)
+    return b"".join([f"\0{name} {[len(part) for part in parts]}".encode(), *parts])
+
+
+def _pixels(picture: Any) -> list[bytes]:
+    """The pixels of a PIL image and the palette that they point into; nothing of a damaged one."""
+    try:
+        return [picture.tobytes(), bytes(picture.getpalette() or ())]
+    except Exception:  # Damaged files make Pillow's readers raise almost anything.
+        return []
+
+
+def _is_picture(cell: Any) -> bool:
+    return hasattr(cell, "getbands")  # a PIL image, without importing PIL
+
+
+def _is_tensor(cell: Any) -> bool:
+    return hasattr(cell, "detach")
