@@ -199,3 +199,46 @@ def test_an_autoencoder_learns_a_handful_of_vectors(distribution: str) -> None:
         optimiser.step()
     # Standardised features: the constant predictor is off by 1.
     assert (head(decoder(code(encoder(values)))).mean - values).square().mean() < 0.05
+
+
+def test_a_feature_far_from_all_training_values_makes_the_vector_unreadable() -> None:
+    kind = VectorKind().fit(vectors())
+    for value in (9.96921e36, -1e30, 1e12):
+        cell = vectors()[0]
+        cell[3] = value
+        with pytest.raises(CellError, match=r"feature 3 is .*: more than 1e\+06 deviations from the training values"):
+            kind.encode(cell)
+    cell[3] = kind.mean_[3] + 0.9e6 * kind.std_[3]
+    assert kind.encode(cell)[3] == cell[3]
+    kind.fit([1e9 * cell for cell in vectors()])
+    assert kind.encode(1e9 * vectors()[0]).shape == (5,)  # a new fit has limits of its own
+
+
+def test_numbers_that_fill_gaps_are_not_counted_in_mean_and_spread() -> None:
+    cells = vectors(200)
+    plain = VectorKind().fit(cells)
+    for row in range(0, 200, 10):
+        cells[row][2] = 1e20 if row % 20 else -3e38
+    filled = VectorKind().fit(cells)
+    others = [feature for feature in range(5) if feature != 2]
+    assert [filled.mean_[feature] for feature in others] == [plain.mean_[feature] for feature in others]
+    assert [filled.std_[feature] for feature in others] == [plain.std_[feature] for feature in others]
+    there = np.array([cell[2] for row, cell in enumerate(cells) if row % 10], dtype=np.float64)
+    assert (filled.mean_[2], filled.std_[2]) == pytest.approx((there.mean(), there.std()))
+
+
+def test_a_large_constant_up_to_float32_stays_readable() -> None:
+    cells = [np.array([value], np.float32) for value in (1e20, np.nextafter(np.float32(1e20), np.float32(2e20)))]
+    kind = VectorKind().fit(cells * 5)
+    assert all(kind.encode(cell)[0] == cell[0] for cell in cells)
+    with pytest.raises(CellError, match="deviations"):
+        kind.encode([1.1e20])
+
+
+@pytest.mark.parametrize("unit", [1e-30, 1e30])
+def test_a_feature_of_any_unit_and_with_a_long_tail_is_taken_as_it_is(unit: float) -> None:
+    drawn = np.exp(6 * np.random.default_rng(0).normal(size=(300, 1))).clip(max=1e7) * unit
+    kind = VectorKind().fit(list(drawn))
+    single = drawn.astype(np.float32).astype(np.float64)
+    assert (kind.mean_, kind.std_) == (single.mean(axis=0).tolist(), single.std(axis=0).tolist())
+    assert all(kind.encode(cell).shape == (1,) for cell in drawn)

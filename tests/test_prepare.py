@@ -198,6 +198,19 @@ def test_a_picture_that_cannot_be_decoded_costs_no_run(tmp_path):
     assert data_hash(tables[0]) == data_hash(tables[1])
 
 
+def test_a_vector_with_a_filler_is_rejected_and_spoils_neither_scaling_nor_training():
+    table = _table(split=_split(30, 5, 5))
+    cells = [cell.copy() for cell in table["vector"]]
+    for row in (3, 32):  # of the training rows, and of those that are not looked at
+        cells[row][1] = 9.969209968386869e36
+    filled = prepare_training(table.with_columns({"vector": cells}), roles={})
+    kept = [row for row in range(40) if row not in (3, 32)]
+    assert filled.store.present("vector").nonzero().squeeze(1).tolist() == kept
+    assert [(entry.row, entry.column) for entry in filled.rejected] == [(4, "vector"), (33, "vector")]
+    assert "feature 1 is 9.97e+36: more than 1e+06 deviations" in filled.rejected[0].reason
+    assert filled.kinds["vector"].std_[1] == pytest.approx(np.std([cells[row][1] for row in kept[:29]]))
+
+
 def test_a_model_folder_holds_json_and_plain_tensors_and_refuses_what_it_cannot_read(tmp_path):
     values = Masked(torch.randn(2, 3, 1), torch.tensor([[True, True, False], [True, False, False]]))
     saving.write_model(tmp_path / "m", {"a": 1}, saving.pack_values("example/x", values), "card")

@@ -9,6 +9,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from isthmus.batch import Masked, Values
 from isthmus.kinds.base import CellError, Kind, read_bytes, register_kind
+from isthmus.kinds.columns import FARTHEST
 from isthmus.likelihoods import LaplaceHead, LikelihoodHead, NormalHead
 from isthmus.networks.dense import DenseDecoder, DenseEncoder
 from isthmus.networks.tokens import ChunkTokens
@@ -25,6 +27,9 @@ from isthmus.suggest import nearest
 
 # Mean and spread are learnt from this many training vectors, evenly spaced.
 NUM_LOOKED_AT = 10_000
+# A number so many times larger than three quarters of its feature are, and larger than this itself, fills a gap
+# (9.97e36 in netCDF, 1e20 in climate models). A mean and spread that counted it would make all others equal.
+FILLER = 1e15
 # In standard deviations of a feature. A feature that codes predict to 1% is known well enough: below that, a few
 # whole-numbered or near-constant features would gain likelihood without end and outweigh all others.
 FLOOR = 0.01
@@ -38,6 +43,9 @@ class VectorKind(Kind):
 
     Features are standardised by the mean and standard deviation of training vectors; a constant one is only centred.
     Whole-numbered features come back as floats, as their expected value is rarely whole.
+
+    A vector cannot be read if a feature lies more than a million standard deviations from the training values, as
+    numbers that stand for gaps do (9.97e36); mean and standard deviation are learnt without these.
 
     Args:
         length: Number of features; None takes the most common one in training. Other vectors are refused.
@@ -90,17 +98,26 @@ class VectorKind(Kind):
             raise ValueError(f"Not one vector could be read. The last of {len(looked_at)} tried: {reason}.")
         stacked = np.stack(fitting).astype(np.float64)
         mean, std = stacked.mean(axis=0), stacked.std(axis=0)
+        for feature in np.flatnonzero(np.maximum(stacked.max(axis=0), -stacked.min(axis=0)) > FILLER):
+            if len(usual := _without_fillers(stacked[:, feature])) < len(stacked):
+                mean[feature], std[feature] = usual.mean(), usual.std()
         # What float32 cannot tell from a constant is one.
         std[std <= 1e-7 * np.abs(mean)] = 1.0
         std[std == 0] = 1.0
         self.mean_, self.std_ = mean.tolist(), std.tolist()
         self._moments.clear()
+        self.__dict__.pop("_range", None)
         return self
 
     def encode(self, cell: Any) -> np.ndarray:
         array = _read(cell)
         if len(array) != self.length_:
             raise CellError(f"vector of {len(array)} features, where {self.length_} are expected")
+        low, high = self._range
+        if (far := np.flatnonzero((array < low) | (array > high))).size:
+            raise CellError(
+                f"feature {far[0]} is {array[far[0]]:.3g}: more than {FARTHEST:.0g} deviations from the training values"
+            )
         return array
 
     def normalise(self, values: Values) -> Values:
@@ -118,6 +135,14 @@ class VectorKind(Kind):
 
     def decode(self, array: np.ndarray) -> np.ndarray:
         return (np.asarray(array, dtype=np.float64) * self.std_ + self.mean_).astype(np.float32)
+
+    @cached_property
+    def _range(self) -> tuple[np.ndarray, np.ndarray]:
+        """The lowest and the highest value that each feature may have, `(F,)`."""
+        mean, std = np.asarray(self.mean_), np.asarray(self.std_)
+        # What float32 hardly tells from a constant passes too, however large the constant is.
+        reach = np.maximum(FARTHEST * std, 1e-6 * np.abs(mean))
+        return mean - reach, mean + reach
 
     @property
     def num_dimensions(self) -> int:
@@ -181,6 +206,11 @@ def _read(cell: Any) -> np.ndarray:
         problem = "too large" if np.isfinite(array[place]) else "not a finite number"
         raise CellError(f"feature {place} is {array[place]}: {problem}")
     return single
+
+
+def _without_fillers(values: np.ndarray) -> np.ndarray:
+    size = np.abs(values)
+    return values[size <= FILLER * max(float(np.quantile(size, 0.75)), 1.0)]
 
 
 def _from_json(text: str) -> Any:
