@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,8 @@ import torch
 from isthmus.batch import Batch, Masked
 from isthmus.evaluation import predictability
 from isthmus.evaluation.predictability import View, explained
+
+MODULE = sys.modules[View.__module__]  # the package shows the function under this name
 
 
 @dataclass(frozen=True)
@@ -87,3 +90,51 @@ def test_explained_is_never_below_zero_nor_without_sources():
     other = View.of(rng.normal(size=(40, 30)), np.ones(40, dtype=bool))
     assert explained([other], view) == pytest.approx(0.0, abs=0.02) and explained([other], view) >= 0.0
     assert explained([], view) == 0.0
+
+
+def told(num_items: int, num_columns: int, seed: int = 0) -> Batch:
+    """A table of two factors: the further right a column, the more noise is in it."""
+    noise = torch.linspace(0.1, 3, num_columns, dtype=torch.float64)
+    value = drawn(num_items, 2, seed=seed) @ drawn(2, num_columns, seed=seed + 1)
+    value = value + noise * drawn(num_items, num_columns, seed=seed + 2)
+    mask = drawn(num_items, num_columns, seed=seed + 3) < 1.5
+    return Batch.from_dense({"table": Masked(torch.where(mask, value, 0.0), mask)})
+
+
+def test_columns_of_a_narrow_table_are_each_told_by_all_others():
+    table = told(120, 7).values["table"]
+
+    def view(columns: list[int]) -> View:
+        return View.of(table_rows(table, columns), np.ones(120, dtype=bool))
+
+    def column(number: int) -> View:
+        there = table.mask[:, number].numpy()
+        return View.of(table_rows(table, [number])[there], there)
+
+    shares = [explained([view([c for c in range(7) if c != number])], column(number)) for number in range(7)]
+    assert predictability(told(120, 7))["table"] == pytest.approx(float(np.mean(shares)), rel=1e-9)
+
+
+def table_rows(table: Masked, columns: list[int]) -> np.ndarray:
+    value, mask = table.value[:, columns].numpy(), table.mask[:, columns].numpy()
+    return np.where(mask, value, np.where(mask, value, 0.0).sum(axis=0) / mask.sum(axis=0))
+
+
+def test_columns_of_a_wide_table_are_sampled_evenly_and_cost_no_more(monkeypatch):
+    compared, widths, of = [], [], View.of
+    monkeypatch.setattr(MODULE, "explained", lambda sources, target: compared.append(target) or 0.5)
+    monkeypatch.setattr(View, "of", lambda plain, *rest: widths.append(plain.shape[1]) or of(plain, *rest))
+    assert predictability(told(30, 300)) == {"table": 0.5}
+    assert len(compared) == 64
+    assert sum(width > 1 for width in widths) == 1 + 8 and widths.count(292) == 8
+    widths.clear()
+    monkeypatch.setattr(MODULE, "MAX_BESIDE", 50)
+    predictability(told(30, 300))
+    assert sum(width > 1 for width in widths) == 1 + 8 and widths.count(50) == 8
+
+
+def test_the_share_of_a_wide_table_is_that_of_all_its_columns(monkeypatch):
+    few = predictability(told(150, 80))["table"]
+    assert predictability(told(150, 80))["table"] == few
+    monkeypatch.setattr(MODULE, "MAX_COLUMNS", 80)
+    assert predictability(told(150, 80))["table"] == pytest.approx(few, abs=0.03)
