@@ -273,3 +273,21 @@ def test_a_written_series_opens_and_is_read_again(kind: SeriesKind, tmp_path: Pa
     assert name == "item.1.npy"
     np.testing.assert_array_equal(np.load(tmp_path / name, allow_pickle=False), pens()[0])
     np.testing.assert_array_equal(kind.encode(tmp_path / name), kind.encode(pens()[0]))
+
+
+@pytest.mark.parametrize("value", [0.1, -1e5 / 3, 1.7e9])
+def test_a_channel_that_is_constant_up_to_rounding_is_only_centred(value: float) -> None:
+    rng = np.random.default_rng(0)
+    cells = [np.stack([rng.integers(0, 10, num), np.full(num, value)], axis=1) for num in range(10, 300)]
+    for cell in cells[::7]:
+        cell[::3, 1] = np.nextafter(value, np.inf)
+    kind = SeriesKind().fit(cells)
+    assert kind.std_[1] == 1.0
+    near = np.stack([np.zeros(4), np.full(4, value + 1e-4)], axis=1)
+    assert np.abs(kind.encode(near)[:, 1]).max() < 0.01
+    assert kind.step_ == SeriesKind().fit([cell[:, :1] for cell in cells]).step_ == 0.1  # rounding is no step
+
+
+def test_a_channel_far_from_zero_keeps_its_own_unit() -> None:
+    kind = SeriesKind().fit([1.7e9 + np.arange(300.0)])  # a clock: its deviation is 5e-8 of its mean
+    assert kind.std_[0] == pytest.approx(np.arange(300).std())

@@ -33,9 +33,10 @@ _COLOURS = ("#1f4e79", "#d9822b", "#3a9a6d", "#a23b72", "#7a7a7a", "#8ab6d6")
 class SeriesKind(Kind):
     """A cell is an array `(T, C)` or `(T,)`, a list (of lists), or the path or bytes of an `.npy` file of one.
 
-    Channels are standardised with the mean and deviation of all training steps. A channel that holds nothing but 0 and
-    1 in training is a switch (a pen that is lifted, a valve) and gets a Bernoulli likelihood, the others a Normal.
-    Decoded cells are float32 `(T, C)` in the units of the data, as long as the length head says.
+    Channels are standardised with the mean and deviation of all training steps; a constant one is only centred. A
+    channel that holds nothing but 0 and 1 in training is a switch (a pen that is lifted, a valve) and gets a Bernoulli
+    likelihood, the others a Normal. Decoded cells are float32 `(T, C)` in the units of the data, as long as the length
+    head says.
 
     A NaN or an infinity makes the cell unreadable: there is no honest value for a step in the middle. Nor can a cell
     be read that has another number of channels than most training cells, no step, or objects in place of numbers;
@@ -84,11 +85,15 @@ class SeriesKind(Kind):
         num_channels = Counter(array.shape[1] for array in series).most_common(1)[0][0]
         series = [array for array in series if array.shape[1] == num_channels]
         steps = np.concatenate(series)
-        deviation = steps.std(axis=0)
-        switches = np.all((steps == 0) | (steps == 1), axis=0) & (deviation > 0)
+        mean, deviation = steps.mean(axis=0), steps.std(axis=0)
+        # A tenth in every step has a deviation of 1e-17: rounding is no unit, and no step. A clock, which may vary by a
+        # small share of what it shows, keeps its unit.
+        constant = deviation <= np.minimum(1e-7 * np.abs(mean), 1.0)
+        steps[:, constant] = 0.0
+        switches = np.all((steps == 0) | (steps == 1), axis=0) & ~constant
         self.switches_ = switches.tolist()
-        self.mean_ = np.where(switches, 0.0, steps.mean(axis=0)).tolist()
-        self.std_ = np.where(switches | (deviation == 0), 1.0, deviation).tolist()
+        self.mean_ = np.where(switches, 0.0, mean).tolist()
+        self.std_ = np.where(switches | constant, 1.0, deviation).tolist()
         self.step_ = _smallest_step(steps[:, ~switches] / np.asarray(self.std_)[~switches])
         lengths = np.array([len(array) for array in series])
         if self.resample:
