@@ -14,6 +14,7 @@ from torch import nn
 import isthmus
 from birds import HABITATS, NUM_ROWS, birds, write_files
 from isthmus.data.table import read_table
+from isthmus.imputation import gaps
 from isthmus.kinds.audio import Waveform
 
 
@@ -395,3 +396,19 @@ def test_a_data_set_of_pictures_without_a_key_is_known_again():
     again = model.prepare(Photos(0)).split.tolist()
     assert {name: again.count(name) for name in model.made_["items"]} == model.made_["items"]
     assert set(model.prepare(Photos(1)).split.tolist()) == {"test"}
+
+
+def test_gaps_are_looked_for_in_their_own_column_some_rows_at_a_time(model, table, monkeypatch):
+    prepared = model.prepare(table)
+    expected = {name: gap.tolist() for name, gap in gaps(prepared, "table").items()}
+    asked, batch = [], prepared.store.batch
+
+    def counted(rows, *names):
+        asked.append((len(rows), *names))
+        return batch(rows, *names)
+
+    monkeypatch.setattr(prepared.store, "batch", counted)
+    monkeypatch.setattr("isthmus.imputation.CHUNK", 8, raising=False)
+    assert {name: gap.tolist() for name, gap in gaps(prepared, "table").items()} == expected
+    assert asked == [(8, ["table"])] * 3 + [(6, ["table"])]
+    assert expected == {name: [cell is None for cell in table[name]] for name in ("wing_mm", "habitat")}

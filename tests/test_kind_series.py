@@ -291,3 +291,25 @@ def test_a_channel_that_is_constant_up_to_rounding_is_only_centred(value: float)
 def test_a_channel_far_from_zero_keeps_its_own_unit() -> None:
     kind = SeriesKind().fit([1.7e9 + np.arange(300.0)])  # a clock: its deviation is 5e-8 of its mean
     assert kind.std_[0] == pytest.approx(np.arange(300).std())
+
+
+def test_of_very_many_series_evenly_spread_ones_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = pens(100)
+    whole = SeriesKind().fit(lines)
+    held: list[int] = []
+    monkeypatch.setattr("isthmus.kinds.series.NUM_LOOKED_AT", 1000, raising=False)
+    monkeypatch.setattr("isthmus.kinds.series._smallest_step", lambda steps: held.append(3 * len(steps)) or 0.1)
+    some = SeriesKind().fit(lines)
+    assert max(held) <= 1000 < sum(line.size for line in lines)
+    assert some.mean_ == SeriesKind().fit(lines[::8]).mean_
+    # Lengths are those of all series.
+    lengths = ("max_steps_", "mean_steps_", "num_cropped_", "num_fitted_")
+    assert all(getattr(some, name) == getattr(whole, name) for name in lengths)
+    # Where every second cell has another number of channels, those of the commoner kind are not thinned to none.
+    mixed = [part for line in lines for part in (line[:, :2], line)] + lines[:1]
+    assert SeriesKind().fit(mixed).num_channels == 3
+
+
+def test_one_series_may_be_longer_than_all_that_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("isthmus.kinds.series.NUM_LOOKED_AT", 10, raising=False)
+    assert SeriesKind().fit([np.arange(100.0)]).mean_ == [49.5]

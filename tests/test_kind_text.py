@@ -235,3 +235,22 @@ def test_an_autoencoder_learns_twenty_captions(network: str) -> None:
     # The constant predictor knows the words and not which of 20: log 20 nats at least.
     assert loss < 0.2 * np.log(20)
     assert kind.cells(head(decoder(code(encoder(values)))).mode) == CAPTIONS
+
+
+def test_the_lengths_of_many_texts_are_taken_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [f"{caption} {number}" for number in range(125) for caption in CAPTIONS]
+    expected = TextKind().fit(texts).to_config()
+    sizes: list[int] = []
+
+    class Counting:
+        def __init__(self, tokenizer: Any) -> None:
+            self.tokenizer = tokenizer
+
+        def encode_batch(self, chunk: list[str]) -> Any:
+            sizes.append(len(chunk))
+            return self.tokenizer.encode_batch(chunk)
+
+    known = TextKind._tokenizer.func
+    monkeypatch.setattr(TextKind, "_tokenizer", property(lambda kind: Counting(known(kind))))
+    assert TextKind().fit(texts).to_config() == expected
+    assert sum(sizes) == len(texts) == 2500 and max(sizes) <= 1024

@@ -95,6 +95,13 @@ def test_a_batch_is_what_its_items_are(seed):
     assert torch.equal(batch.index, rows)
 
 
+def test_a_batch_may_be_of_some_modalities_alone():
+    image, sound, present = dense()
+    store = Store.from_arrays({"image": image[present["image"]], "sound": sound}, {"image": present["image"]})
+    rows = torch.tensor([5, 0, 3])
+    same(store.batch(rows, ["image"]), store.batch(rows).only("image"))
+
+
 def test_padding_is_zero_and_masked():
     column = Column(np.arange(1, 6, dtype=np.int16), np.array([1, -1, 0]), np.array([0, 2, 5]))
     values = column.gather(np.array([1, 0]))

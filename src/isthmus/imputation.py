@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from isthmus.batch import Batch, Masked
-from isthmus.data.prepare import Prepared
+from isthmus.data.prepare import CHUNK, Prepared
 from isthmus.data.table import Table
 from isthmus.model import MultimodalAutoencoder
 from isthmus.noise import Noise
@@ -94,17 +95,23 @@ def gaps(prepared: Prepared, name: str) -> dict[str, np.ndarray]:
     plan, kind = prepared.schema.modalities[name], prepared.kinds[name]
     if plan.kind != "table":
         return dict.fromkeys(plan.columns, absent)
-    rows = prepared.store.batch(torch.arange(len(absent))).values[name]
-    assert isinstance(rows, Masked)
+    there = torch.cat([_there(prepared, name, rows) for rows in torch.arange(len(absent)).split(CHUNK)])
     found = {}
     for column in plan.columns:
         # A column that training could not use (constant, blank) has nothing to be filled with.
         gap = np.zeros_like(absent)
         if column in kind.column_names:  # type: ignore[attr-defined]
             gap |= absent
-            gap[~absent] = ~rows.mask[:, kind.column_mask([column])][:, 0].numpy()  # type: ignore[attr-defined]
+            gap[~absent] = ~there[:, kind.column_mask([column])][:, 0].numpy()  # type: ignore[attr-defined]
         found[column] = gap
     return found
+
+
+def _there(prepared: Prepared, name: str, rows: Tensor) -> Tensor:
+    """Bool `(n, C)`: the cells that are there in those of `rows` that have a table modality."""
+    values = prepared.store.batch(rows, [name]).values[name]
+    assert isinstance(values, Masked)
+    return values.mask
 
 
 def _spread(gap: np.ndarray, draws: Sequence[Sequence[Any]]) -> np.ndarray | None:

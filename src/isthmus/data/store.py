@@ -120,11 +120,15 @@ class Store:
             )
         return torch.from_numpy(self.columns[name].slots >= 0)
 
-    def batch(self, rows: Tensor) -> Batch:
-        """The items `rows`, long `(B,)`, in that order; values as they are stored, not yet normalised."""
+    def batch(self, rows: Tensor, names: Iterable[str] | None = None) -> Batch:
+        """The items `rows`, long `(B,)`, in that order; values as they are stored, not yet normalised.
+
+        `names` are the modalities that are read; all if not given.
+        """
         index = rows.numpy()
         values, present = {}, {}
-        for name, column in self.columns.items():
+        for name in self.columns if names is None else names:
+            column = self.columns[name]
             slots = column.slots[index]
             there = slots >= 0
             values[name] = column.gather(slots[there], self._collate.get(name))

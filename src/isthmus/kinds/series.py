@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -25,6 +25,9 @@ from isthmus.networks.series import SERIES_NETWORKS, SeriesEncoder
 from isthmus.networks.tokens import StretchTokens
 from isthmus.suggest import nearest
 
+# Mean, spread and steps are learnt from this many numbers (256 MiB), evenly spread over the training series where those
+# hold more. Lengths are those of all series.
+NUM_LOOKED_AT = 2**25
 # Told apart by lightness as well as by hue, so a chart can be read without colours.
 _COLOURS = ("#1f4e79", "#d9822b", "#3a9a6d", "#a23b72", "#7a7a7a", "#8ab6d6")
 
@@ -33,10 +36,10 @@ _COLOURS = ("#1f4e79", "#d9822b", "#3a9a6d", "#a23b72", "#7a7a7a", "#8ab6d6")
 class SeriesKind(Kind):
     """A cell is an array `(T, C)` or `(T,)`, a list (of lists), or the path or bytes of an `.npy` file of one.
 
-    Channels are standardised with the mean and deviation of all training steps; a constant one is only centred. A
-    channel that holds nothing but 0 and 1 in training is a switch (a pen that is lifted, a valve) and gets a Bernoulli
-    likelihood, the others a Normal. Decoded cells are float32 `(T, C)` in the units of the data, as long as the length
-    head says.
+    Channels are standardised with the mean and deviation of all training steps, or of evenly spread series where all
+    hold more than 2**25 numbers; a constant one is only centred. A channel that holds nothing but 0 and 1 in training
+    is a switch (a pen that is lifted, a valve) and gets a Bernoulli likelihood, the others a Normal. Decoded cells are
+    float32 `(T, C)` in the units of the data, as long as the length head says.
 
     A NaN or an infinity makes the cell unreadable: there is no honest value for a step in the middle. Nor can a cell
     be read that has another number of channels than most training cells, no step, or objects in place of numbers;
@@ -72,19 +75,21 @@ class SeriesKind(Kind):
         self.network = network
 
     def fit(self, cells: Sequence[Any]) -> Self:
-        series, reasons = [], []
+        some: defaultdict[int, _Some] = defaultdict(_Some)  # by number of channels
+        shapes, reason = [], ""
         for cell in cells:
             try:
-                series.append(read_series(cell))
+                array = read_series(cell)
             except CellError as error:
-                reasons.append(str(error))
-        if not series:
-            raise ValueError(
-                f"None of {len(cells)} series could be read; the first: {reasons[0] if reasons else 'no cells'}."
-            )
-        num_channels = Counter(array.shape[1] for array in series).most_common(1)[0][0]
-        series = [array for array in series if array.shape[1] == num_channels]
-        steps = np.concatenate(series)
+                reason = reason or str(error)
+                continue
+            shapes.append(array.shape)
+            some[array.shape[1]].add(array)
+        if not shapes:
+            raise ValueError(f"None of {len(cells)} series could be read; the first: {reason or 'no cells'}.")
+        num_channels = Counter(channels for _, channels in shapes).most_common(1)[0][0]
+        steps = np.concatenate(some[num_channels].series)
+        some.clear()
         mean, deviation = steps.mean(axis=0), steps.std(axis=0)
         # A tenth in every step has a deviation of 1e-17: rounding is no unit, and no step. A clock, which may vary by a
         # small share of what it shows, keeps its unit.
@@ -95,7 +100,7 @@ class SeriesKind(Kind):
         self.mean_ = np.where(switches, 0.0, mean).tolist()
         self.std_ = np.where(switches | constant, 1.0, deviation).tolist()
         self.step_ = _smallest_step(steps[:, ~switches] / np.asarray(self.std_)[~switches])
-        lengths = np.array([len(array) for array in series])
+        lengths = np.array([length for length, channels in shapes if channels == num_channels])
         if self.resample:
             lengths = np.full_like(lengths, self.resample)
         self.max_steps_ = self.max_steps or int(np.ceil(np.quantile(lengths, 0.95)))
@@ -189,6 +194,23 @@ class SeriesKind(Kind):
         switches = np.asarray(self.switches_)
         resampled[:, switches] = array[places.round().astype(int)][:, switches]
         return resampled
+
+
+class _Some:
+    """Every series while they hold `NUM_LOOKED_AT` numbers or fewer, then every second, every fourth and so on."""
+
+    def __init__(self) -> None:
+        self.series: list[np.ndarray] = []
+        self.step, self.num_seen, self.size = 1, 0, 0
+
+    def add(self, array: np.ndarray) -> None:
+        if self.num_seen % self.step == 0:
+            self.series.append(array)
+            self.size += array.size
+        self.num_seen += 1
+        while self.size > NUM_LOOKED_AT and len(self.series) > 1:
+            self.series, self.step = self.series[::2], 2 * self.step
+            self.size = sum(array.size for array in self.series)
 
 
 def read_series(cell: Any) -> np.ndarray:

@@ -36,6 +36,7 @@ BYTES_PER_TOKEN = 40
 MIN_LEARNED_MERGES = 64
 # A parallel decoder settles every token by the code alone; beyond this length that says little about a text.
 MAX_LEARNED_TOKENS = 64
+NUM_ENCODED = 1024  # texts at a time: what the tokenizer tells of each takes many times the memory of the text
 TOKEN_FEATURES = 64
 # Ways in which a text can be said that a decoder keeps apart, as long as all their logits are no more than this: the
 # time of long texts goes into logits, and each way costs as much again.
@@ -106,7 +107,9 @@ class TextKind(Kind):
         tokenizer = _train(texts, (self.vocabulary_size or learnt) - 1, self.min_frequency)
         self.tokenizer_ = json.loads(tokenizer.to_str())
         self.__dict__.pop("_tokenizer", None)
-        lengths = np.array([len(encoding.ids) + 1 for encoding in self._tokenizer.encode_batch(texts)])
+        chunks = (texts[start : start + NUM_ENCODED] for start in range(0, len(texts), NUM_ENCODED))
+        encoded = (encoding for chunk in chunks for encoding in self._tokenizer.encode_batch(chunk))
+        lengths = np.array([len(encoding.ids) + 1 for encoding in encoded])
         self.max_tokens_ = self.max_tokens or min(math.ceil(np.percentile(lengths, 95)), MAX_LEARNED_TOKENS)
         self.mean_tokens_ = round(float(np.minimum(lengths, self.max_tokens_).mean()))
         self.num_cropped_, self.num_fitted_ = int((lengths > self.max_tokens_).sum()), len(lengths)
