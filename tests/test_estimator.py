@@ -412,3 +412,21 @@ def test_gaps_are_looked_for_in_their_own_column_some_rows_at_a_time(model, tabl
     assert {name: gap.tolist() for name, gap in gaps(prepared, "table").items()} == expected
     assert asked == [(8, ["table"])] * 3 + [(6, ["table"])]
     assert expected == {name: [cell is None for cell in table[name]] for name in ("wing_mm", "habitat")}
+
+
+def test_large_items_are_scored_and_compared_in_smaller_numbers(model, table, monkeypatch):
+    bigger = birds(60, seed=3)
+    whole = model.evaluate(bigger, train=table, num_draws=2)
+    assert not any("drawn at random were used" in note for note in whole["notes"])
+    prepared = model.prepare(bigger)
+    largest, num_test = prepared.store.largest_row, len(prepared.rows("test"))
+    monkeypatch.setattr("isthmus.estimator.MAX_NUMBERS", 20 * largest)
+    monkeypatch.setattr("isthmus.estimator.FEWEST", 5)
+    scores = model.evaluate(bigger, num_draws=2)
+    assert scores["items"]["train"] == scores["items"]["test"] == 20 < num_test
+    assert any(f"Of {num_test} test items, 20 drawn at random were used" in note for note in scores["notes"])
+    compared = []
+    monkeypatch.setattr("isthmus.estimator.predictability", lambda batch, columns: compared.append(len(batch)) or {})
+    monkeypatch.setattr("isthmus.estimator.MAX_NUMBERS", 6 * largest)
+    small().prepare_fit(table)
+    assert compared and compared[0] <= 6

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -169,6 +170,31 @@ def test_table_columns_are_scored_each_in_its_own_way():
     assert measure.constant(1).value.tolist() == [[0, 1, 2]]
 
 
+def peak(work):
+    """Bytes that numpy held at most in a piece of work."""
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("values", [torch.randn(400, 3, 16, 16), pad([np.ones((n, 32)) * n for n in range(1, 120)])])
+def test_errors_are_summed_some_rows_at_a_time(values, monkeypatch):
+    rng = torch.Generator().manual_seed(0)
+    if isinstance(values, Masked):
+        guess = Masked(values.value + torch.randn(values.value.shape, generator=rng), values.mask)
+    else:
+        guess = values + torch.randn(values.shape, generator=rng)
+    expected = fit_measure(values).score(guess, values)
+    monkeypatch.setattr("isthmus.evaluation.features.NUM_AT_ONCE", 2**12, raising=False)
+    measure = fit_measure(values)
+    assert measure.score(guess, values) == pytest.approx(expected, rel=1e-12)
+    dense = 8 * (values.value if isinstance(values, Masked) else values).numel()
+    assert peak(lambda: measure.score(guess, values)) < dense / 4
+
+
 def test_a_constant_target_has_no_relative_error():
     measure = fit_measure(torch.ones(3, 2))
     assert measure.score(torch.zeros(3, 2), torch.ones(3, 2))["error"] is None
@@ -191,6 +217,18 @@ def test_pca_of_wide_data_agrees_with_pca_of_the_covariance():
     _, size, axes = np.linalg.svd(x - x.mean(axis=0), full_matrices=False)
     close(np.abs((wide.axes * axes[:4].T).sum(axis=0)), 1)
     close(np.linalg.norm(wide(x), axis=0), size[:4], atol=1e-6)
+
+
+def test_pca_makes_no_copy_of_wide_data(monkeypatch):
+    monkeypatch.setattr("isthmus.evaluation.floors.MAX_WIDTH", 64)
+    x = np.random.default_rng(0).normal(size=(4000, 128))
+    whole = PCA.fit(x, 4)
+    code = whole(x)
+    assert peak(lambda: PCA.fit(x, 4)) < x.nbytes / 4
+    monkeypatch.setattr("isthmus.evaluation.features.NUM_AT_ONCE", 2**12, raising=False)
+    close(whole(x), code, atol=1e-12)
+    assert peak(lambda: whole(x)) < x.nbytes / 4
+    assert whole(x[:0]).shape == (0, 4)
 
 
 def test_ridge_recovers_a_linear_law_and_shrinks_noise_to_the_mean():

@@ -102,6 +102,13 @@ def test_a_batch_may_be_of_some_modalities_alone():
     same(store.batch(rows, ["image"]), store.batch(rows).only("image"))
 
 
+def test_the_largest_row_is_told_without_reading_any():
+    arrays = {"image": np.zeros((2, 3, 4, 5), "uint8"), "sound": [np.zeros((n, 2), "float32") for n in (9, 31)]}
+    assert Store.from_arrays(arrays).largest_row == 62
+    assert Store.from_arrays({"image": arrays["image"]}).largest_row == 60
+    assert Store.from_arrays({"number": np.zeros(3)}).largest_row == 1
+
+
 def test_padding_is_zero_and_masked():
     column = Column(np.arange(1, 6, dtype=np.int16), np.array([1, -1, 0]), np.array([0, 2, 5]))
     values = column.gather(np.array([1, 0]))

@@ -38,6 +38,10 @@ from isthmus.training import History, TrainingConfig, train
 DEFAULT_METHOD = "mvtcae"
 MAX_COMPARED = 2_000  # training items that say how much of a modality the others tell
 MAX_SCORED = 10_000  # items of a split that are scored, or that floors are fitted on
+# Numbers of one modality's items that are compared or scored: 512 MiB in float64, some of which stand in memory at a
+# time. Of pictures of 64x64 pixels in colours these are 5,461, of 128x128 1,365.
+MAX_NUMBERS = 2**26
+FEWEST = 64  # items of any size: of fewer no score can be trusted
 ROLES = ("key", "ignore", "label", "split", "group", "kinds", "modalities")
 
 
@@ -231,7 +235,7 @@ class Autoencoder:
     def _predictability(self, prepared: Prepared) -> dict[str, float]:
         """What the other modalities tell of each, on some training items, evenly spaced."""
         rows = prepared.rows("train")
-        some = rows[:: -(-len(rows) // MAX_COMPARED)]
+        some = rows[:: -(-len(rows) // _affordable(prepared, MAX_COMPARED))]
         columns = {name: Target.from_kind(kind).columns for name, kind in self.kinds_.items()}
         # Rounded, so that another order of the same sums does not change a weight.
         return {name: round(share, 3) for name, share in predictability(prepared.batch(some), columns).items()}
@@ -408,6 +412,9 @@ class Autoencoder:
     ) -> dict[str, Any]:
         """Scores on the items of a table that were not trained on, each beside floors that need no network.
 
+        At most 10,000 training and 10,000 test items are used, drawn at random; of large ones, such as pictures of
+        64x64 pixels in colours, only so many that no modality holds more than 2**26 numbers, as the result notes.
+
         Args:
             table: Its test items are scored; items that the training did not know are test items.
             label: Column for probes, clusters and coherence; the first label column if not given. One that was trained
@@ -444,15 +451,23 @@ class Autoencoder:
             num_draws=num_draws,
             progress=say,
         )
+        for name, prepared in (("train", trained), ("test", tested)):
+            count, used = len(rows[name]), _affordable(prepared, MAX_SCORED)
+            if used < min(count, MAX_SCORED):
+                result["notes"].append(
+                    f"Of {count:,} {name} items, {used:,} drawn at random were used: their largest modality has "
+                    f"{prepared.store.largest_row:,} numbers an item, and {MAX_NUMBERS:,} are held in memory."
+                )
         for plan in hidden:
             what = f"in modality '{plan.name}' " if len(plan.columns) > 1 else ""
             result["notes"].append(f"Label '{label}' was trained on; here it was hidden {what}from the model.")
         return result
 
     def _split(self, prepared: Prepared, rows: Tensor, label: str | None, seed: int) -> Split:
-        """Items to score, or to fit floors on: at most `MAX_SCORED`, without the column that they are labelled by."""
-        if len(rows) > MAX_SCORED:
-            rows = rows[Noise(seed).uniform("evaluation/items", len(rows), like=torch.zeros(1)).argsort()[:MAX_SCORED]]
+        """Items to score, or to fit floors on: as many as can be held, without the column that they are labelled by."""
+        most = _affordable(prepared, MAX_SCORED)
+        if len(rows) > most:
+            rows = rows[Noise(seed).uniform("evaluation/items", len(rows), like=torch.zeros(1)).argsort()[:most]]
             rows = rows.sort().values
         batch = prepared.batch(rows)
         labels = {}
@@ -621,6 +636,11 @@ def _training(settings: Mapping[str, Any]) -> TrainingConfig:
     except ValidationError as error:
         wrong = [f"{entry['loc'][0]} is {entry['input']!r}: {entry['msg'].lower()}" for entry in error.errors()]
         raise ValueError("; ".join(wrong)) from None
+
+
+def _affordable(prepared: Prepared, most: int) -> int:
+    """`most` items, or as many as hold `MAX_NUMBERS` numbers of their largest modality."""
+    return min(most, max(FEWEST, MAX_NUMBERS // max(1, prepared.store.largest_row)))
 
 
 def _example(prepared: Prepared, name: str) -> Values:

@@ -120,6 +120,15 @@ class Store:
             )
         return torch.from_numpy(self.columns[name].slots >= 0)
 
+    @property
+    def largest_row(self) -> int:
+        """Numbers of the largest row of any modality, as stored; ragged rows are padded to it in a batch."""
+        sizes = []
+        for column in self.columns.values():
+            length = 1 if column.offsets is None else int(np.diff(column.offsets).max(initial=0))
+            sizes.append(length * math.prod(column.values.shape[1:]))
+        return max(sizes)
+
     def batch(self, rows: Tensor, names: Iterable[str] | None = None) -> Batch:
         """The items `rows`, long `(B,)`, in that order; values as they are stored, not yet normalised.
 

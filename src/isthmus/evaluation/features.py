@@ -20,6 +20,7 @@ from isthmus.batch import Masked, Values
 from isthmus.kinds.base import Kind
 
 MAX_WORDS = 512
+NUM_AT_ONCE = 2**24  # numbers that are made float64 at a time where that can be done in parts: 128 MiB
 
 
 class ColumnLike(Protocol):
@@ -226,3 +227,9 @@ def resample(frames: np.ndarray, lengths: np.ndarray, steps: int) -> np.ndarray:
 def numpy64(tensor: Tensor) -> np.ndarray:
     """On the CPU, in float64."""
     return tensor.detach().cpu().double().numpy()
+
+
+def row_chunks(num_rows: int, width: int) -> list[slice]:
+    """Rows of `width` numbers in parts of `NUM_AT_ONCE` numbers, or of one row; one empty part where there are none."""
+    size = max(1, NUM_AT_ONCE // max(1, width))
+    return [slice(start, start + size) for start in range(0, max(1, num_rows), size)]

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from isthmus.evaluation.features import row_chunks
+
 # Covariances up to this width are diagonalised; wider data through the Gram matrix of as many rows.
 MAX_WIDTH = 1024
 VIEW_WIDTH = 256  # components that stand for a modality's plain features
@@ -47,21 +49,17 @@ class PCA:
     @classmethod
     def fit(cls, x: np.ndarray, num_components: int) -> PCA:
         mean = x.mean(axis=0)
-        centred = x - mean
-        width = x.shape[1]
-        if width <= MAX_WIDTH:
-            values, vectors = np.linalg.eigh(centred.T @ centred)
-            axes = vectors
-        else:
-            rows = centred[np.linspace(0, len(x) - 1, min(len(x), MAX_WIDTH)).astype(int)]
-            values, vectors = np.linalg.eigh(rows @ rows.T)
-            axes = rows.T @ vectors / np.sqrt(np.maximum(values, 1e-300))
+        is_wide = x.shape[1] > MAX_WIDTH
+        rows = x[np.linspace(0, len(x) - 1, min(len(x), MAX_WIDTH)).astype(int)] - mean if is_wide else x - mean
+        values, vectors = np.linalg.eigh(rows @ rows.T if is_wide else rows.T @ rows)
         order = np.argsort(-values)[:num_components]
         order = order[values[order] > 1e-10 * max(values.max(), 1e-300)]
-        return cls(mean, axes[:, order])
+        if not is_wide:
+            return cls(mean, vectors[:, order])
+        return cls(mean, rows.T @ vectors[:, order] / np.sqrt(np.maximum(values[order], 1e-300)))
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        return (x - self.mean) @ self.axes
+        return np.concatenate([(x[rows] - self.mean) @ self.axes for rows in row_chunks(*x.shape)])
 
     def inverse(self, code: np.ndarray) -> np.ndarray:
         return self.mean + code @ self.axes.T

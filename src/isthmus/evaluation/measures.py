@@ -5,6 +5,7 @@ Shapes: `n` rows, `T` tokens or steps, `C` columns.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 from isthmus.batch import Masked, Values
-from isthmus.evaluation.features import ColumnLike, TableRows, compact, num_levels, numpy64
+from isthmus.evaluation.features import ColumnLike, TableRows, compact, num_levels, numpy64, row_chunks
 
 RELATIVE = "root mean squared error / that of the mean predictor"
 
@@ -57,13 +58,18 @@ class ArrayMeasure(Measure):
     metric = RELATIVE
 
     def __init__(self, train: Tensor):
-        self.mean = numpy64(train).mean(axis=0)
+        parts = row_chunks(len(train), math.prod(train.shape[1:]))
+        self.mean = np.asarray(sum(numpy64(train[rows]).sum(axis=0) for rows in parts) / len(train))
         self.dtype = train.dtype
 
     def score(self, prediction: Values, target: Values) -> dict[str, Any]:
         assert isinstance(prediction, Tensor) and isinstance(target, Tensor)
-        there = numpy64(target)
-        return {"error": relative(((numpy64(prediction) - there) ** 2).sum(), ((self.mean - there) ** 2).sum())}
+        error = constant = 0.0
+        for rows in row_chunks(len(target), self.mean.size):
+            there = numpy64(target[rows])
+            error += ((numpy64(prediction[rows]) - there) ** 2).sum()
+            constant += ((self.mean - there) ** 2).sum()
+        return {"error": relative(error, constant)}
 
     def constant(self, num_rows: int) -> Tensor:
         return torch.as_tensor(self.mean, dtype=self.dtype).expand(num_rows, *self.mean.shape)
@@ -113,21 +119,25 @@ class SequenceMeasure(Measure):
         there = np.arange(frames.shape[1]) < lengths[:, None]
         longest = max(int(lengths.max(initial=0)), 1)
         count = there.sum(axis=0)[:longest].clip(min=1)
-        self.profile = (frames.astype(np.float64).sum(axis=0)[:longest].T / count).T  # (T, ...)
+        parts = row_chunks(len(frames), math.prod(frames.shape[1:]))
+        total = np.asarray(sum(frames[rows].astype(np.float64).sum(axis=0) for rows in parts))
+        self.profile = (total[:longest].T / count).T  # (T, ...)
         self.dtype = train.value.dtype
 
     def score(self, prediction: Values, target: Values) -> dict[str, Any]:
         assert isinstance(prediction, Masked) and isinstance(target, Masked)
-        wanted, lengths = compact(target)
-        there = np.arange(wanted.shape[1]) < lengths[:, None]
-        given = self._frames(prediction, wanted.shape[1])
-        constant = self._profile(wanted.shape[1])
-        error = ((given - wanted)[there] ** 2).sum()
-        off = np.abs(prediction.mask.sum(dim=1).cpu().numpy() - lengths).sum()
-        return {
-            "error": relative(error, ((constant - wanted)[there] ** 2).sum()),
-            "length_error": float(off / max(lengths.sum(), 1)),
-        }
+        profile = self._profile(target.mask.shape[1])
+        squared = squared_constant = 0.0
+        off = total = 0
+        for rows in row_chunks(len(target), profile.size):
+            wanted, lengths = compact(_some(target, rows))
+            there = np.arange(wanted.shape[1]) < lengths[:, None]
+            given = self._frames(_some(prediction, rows), wanted.shape[1])
+            squared += ((given - wanted)[there] ** 2).sum()
+            squared_constant += ((profile - wanted)[there] ** 2).sum()
+            off += np.abs(prediction.mask[rows].sum(dim=1).cpu().numpy() - lengths).sum()
+            total += lengths.sum()
+        return {"error": relative(squared, squared_constant), "length_error": float(off / max(total, 1))}
 
     def constant(self, num_rows: int) -> Masked:
         value = torch.as_tensor(self.profile, dtype=self.dtype).expand(num_rows, *self.profile.shape)
@@ -234,6 +244,10 @@ class TableMeasure(Measure):
         ]
         value = torch.as_tensor(np.stack(parts, axis=1), dtype=self.dtype)
         return Masked(value, torch.ones(value.shape, dtype=torch.bool))
+
+
+def _some(values: Masked, rows: slice) -> Masked:
+    return Masked(values.value[rows], values.mask[rows])
 
 
 def relative(squared: float, squared_constant: float) -> float | None:

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from isthmus.batch import Values
+from isthmus.batch import Values, concatenate, take
 from isthmus.evaluation import label_scores, retrieval
-from isthmus.evaluation.features import Target
+from isthmus.evaluation.features import Target, row_chunks
 from isthmus.evaluation.floors import PCA, VIEW_WIDTH, Ridge, nearest_rows
 from isthmus.evaluation.likelihood import log_evidence, mean_and_error
-from isthmus.evaluation.measures import TableMeasure
+from isthmus.evaluation.measures import Measure, TableMeasure
 from isthmus.evaluation.study import Split, Study
 from isthmus.model import MultimodalAutoencoder
 from isthmus.noise import Noise
@@ -160,22 +161,38 @@ def floor_predictions(study: Study, sources: tuple[str, ...], target: str) -> di
     dense = measure.dense(study.values("train", target, train_rows))
     if sources == (target,):
         if dense is not None:
-            pca, seen = (
-                PCA.fit(dense, study.model.shared_dim + study.model.private_dim),
-                measure.dense(study.values("test", target, rows)),
-            )
-            assert seen is not None
-            floors["pca"] = measure.restore(pca.inverse(pca(seen)))
+            pca = PCA.fit(dense, study.model.shared_dim + study.model.private_dim)
+            del dense  # as large as all training values in float64
+            floors["pca"] = restored(measure, pca, coded(measure, pca, study.values("test", target, rows)))
         return floors
     x, x_test = study.views("train", sources)[train_rows], study.views("test", sources)[rows]
     if dense is not None:
         pca = PCA.fit(dense, VIEW_WIDTH)
-        floors["ridge"] = measure.restore(pca.inverse(Ridge.fit(x, pca(dense))(x_test)))
+        floors["ridge"] = restored(measure, pca, Ridge.fit(x, pca(dense))(x_test))
     else:
         # Linear algebra cannot write: it predicts the features of a text, and the nearest training text is taken.
         y = study.view(target)["train"][train_rows]
         floors["ridge"] = study.values("train", target, train_rows[nearest_rows(Ridge.fit(x, y)(x_test), y)])
     return floors
+
+
+def coded(measure: Measure, pca: PCA, values: Values) -> np.ndarray:
+    """Components `(n, k)` of values that have a dense form, some rows at a time: it takes twice their memory."""
+    parts = []
+    for rows in _chunks(len(values), pca):
+        dense = measure.dense(take(values, rows))
+        assert dense is not None
+        parts.append(pca(dense))
+    return np.concatenate(parts)
+
+
+def restored(measure: Measure, pca: PCA, code: np.ndarray) -> Values:
+    """Values of components `(n, k)`, some rows at a time."""
+    return concatenate([measure.restore(pca.inverse(code[rows.numpy()])) for rows in _chunks(len(code), pca)])
+
+
+def _chunks(num_rows: int, pca: PCA) -> list[Tensor]:
+    return [torch.arange(num_rows)[rows] for rows in row_chunks(num_rows, len(pca.mean))]
 
 
 # --- retrieval --------------------------------------------------------------------------------------------------------
