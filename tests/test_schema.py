@@ -99,6 +99,11 @@ class TestKinds:
             table = Table({"x": [f"{name}.npy", "missing.npy"]}, folder=tmp_path)
             assert infer_schema(table).column("x").kind == name
 
+    def test_a_text_too_long_for_a_name_is_no_file(self):
+        found = column(cycle("a" * 300, "b" * 300), kinds={"x": "text"})
+        assert (found.kind, found.format) == ("text", "")
+        assert column([f"{i}{'a' * 300}.npy" for i in range(N)]).kind == "series"
+
     def test_missing_counts_words_for_gaps_where_they_are_gaps(self):
         assert column(cycle("1.5", "NA", None, "2")).missing == 0.5
         assert column(cycle("DE", "NA", None, "FR")).missing == 0.25
@@ -389,6 +394,7 @@ def test_a_registered_kind_is_a_kind(monkeypatch):
     monkeypatch.setattr("isthmus.kinds.kind_names", lambda: ("graph",))
     schema = infer_schema(Table({"x": ["C1=CC", "CCO"]}), kinds={"x": "graph"})
     assert schema.plan("x").kind == "graph" and schema.cells(Table({"x": ["CCO"]}), "x") == ["CCO"]
+    assert infer_schema(Table({"x": ["C" * 300, "CCO"]}), kinds={"x": "graph"}).column("x").format == ""
 
 
 def test_hanzi(shared):

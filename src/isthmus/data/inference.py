@@ -18,6 +18,7 @@ of country codes is Namibia.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -328,7 +329,7 @@ def _guess_array_files(cells: Sequence[str], folder: Path) -> tuple[str, str]:
 
 def _npy_header(path: Path) -> tuple[tuple[int, ...], np.dtype] | None:
     """Shape and type of the array in an `.npy` file; None where it is none. Reads the header alone."""
-    if not path.is_file():
+    if not os.path.isfile(path):  # `Path.is_file` raises where a name is too long
         return None
     try:
         with path.open("rb") as file:

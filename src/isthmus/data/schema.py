@@ -14,6 +14,7 @@ Without being told:
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -368,7 +369,8 @@ def _format_as_told(kind: str, cells: Sequence[Any], guess: Guess, folder: Path)
         return "file"
     # Text that looks like file names is text where there are no such files; of what another's kind reads the disk
     # alone can tell.
-    return "file" if len(first) < 1024 and (folder / first.strip()).is_file() else ""
+    # `os.path` says no to what can be no file's name, such as 256 letters, where `Path.is_file` raises.
+    return "file" if len(first) < 1024 and os.path.isfile(folder / first.strip()) else ""
 
 
 def _plan_modalities(columns: Sequence[Column], groups: Mapping[str, list[str]]) -> dict[str, ModalityPlan]:
