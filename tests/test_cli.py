@@ -27,6 +27,41 @@ from isthmus.recipes import recipe
 
 SMALL = "--latent-dim 3 --width 16 --epochs 3 --batch-size 8 --key ring"
 TINY = "latent_dim: 3\nwidth: 16\nepochs: 3\nbatch_size: 8\nkey: ring\n"
+# Every setting as it is typed, and the value that this means; none is the default.
+TYPED = {
+    "table": ("birds.csv", "birds.csv"),
+    "method": ("--method mvae", "mvae"),
+    "latent_dim": ("--latent-dim 5", 5),
+    "options": ("--option beta=2 --option warmup=1e-1", {"beta": 2, "warmup": 0.1}),
+    "couplings": ("--couple contrastive=0.5 --couple cca", {"contrastive": 0.5, "cca": None}),
+    "free_bits": ("--free-bits 0.5", 0.5),
+    "sampler": ("--sampler flow", "flow"),
+    "width": ("--width 17", 17),
+    "key": ("--key ring", "ring"),
+    "ignore": ("--ignore song,photo --ignore note", ["song", "photo", "note"]),
+    "label": ("--label habitat --label sex,age", ["habitat", "sex", "age"]),
+    "split": ("--split part", "part"),
+    "group": ("--group owner", "owner"),
+    "kinds": ("--kind wing_mm=category --kind a=b=text", {"wing_mm": "category", "a=b": "text"}),
+    "modalities": ("--modality body=wing_mm,mass_g --modality place=habitat",
+                   {"body": ["wing_mm", "mass_g"], "place": ["habitat"]}),
+    "settings": ("--setting photo.size=32 --setting photo.mode=L --setting a.b.scale=0.5",
+                 {"photo": {"size": 32, "mode": "L"}, "a.b": {"scale": 0.5}}),
+    "epochs": ("--epochs 7", 7),
+    "batch_size": ("--batch-size 9", 9),
+    "learning_rate": ("--learning-rate 0.01", 0.01),
+    "optimiser": ("--optimiser nadam", "nadam"),
+    "weight_decay": ("--weight-decay 0.25", 0.25),
+    "schedule": ("--schedule constant", "constant"),
+    "clip_norm": ("--clip-norm 2.5", 2.5),
+    "patience": ("--patience 4", 4),
+    "precision": ("--precision bf16-mixed", "bf16-mixed"),
+    "devices": ("--devices 2", 2),
+    "accelerator": ("--accelerator cpu", "cpu"),
+    "seed": ("--seed 3", 3),
+    "checkpoint_every": ("--checkpoint-every 5", 5.0),
+    "tensorboard": ("--tensorboard", True),
+}  # fmt: skip
 
 
 class Ended:
@@ -167,6 +202,23 @@ def test_every_setting_of_a_file_is_a_flag(run_isthmus):
         assert name == "table" or flag in said, flag
 
 
+@pytest.mark.parametrize("name", known_settings())
+def test_what_is_typed_is_what_is_trained_with(name, run_isthmus, monkeypatch):
+    words, value = TYPED[name]
+    told = {}
+
+    def keep(run, settings, voice, **rest):
+        told.update(settings)
+        return {}
+
+    monkeypatch.setattr("isthmus.cli.train.train_run", keep)
+    ended = run_isthmus("train", *words.split())
+    assert ended.code == 0, ended.err
+    assert told == {name: value}
+    if name != "table":
+        assert isthmus.Autoencoder(**told).to_config() == told, "the default would pass too"
+
+
 def test_a_run_is_not_replaced_unasked(run, birds, run_isthmus, tmp_path):
     copy = shutil.copytree(run, tmp_path / "copy")
     refused = run_isthmus("train", birds, "--out", copy, *SMALL.split())
@@ -293,12 +345,33 @@ def test_translate_draws_rows_for_each_item(run, birds, run_isthmus, tmp_path):
         assert (tmp_path / "a" / item["song"]).read_bytes() == (tmp_path / "b" / item["song"]).read_bytes()
 
 
+def written(model, name, cell, folder) -> bytes:
+    """The file that a kind makes of a cell."""
+    return (folder / model.kinds_[name].write(cell, folder / "expected")).read_bytes()
+
+
+@pytest.mark.parametrize("target", ["photo", "song"])
+@pytest.mark.parametrize("draws", [0, 2])
+def test_every_file_is_what_the_model_makes_of_its_row_and_draw(target, draws, run, birds, run_isthmus, tmp_path):
+    out, sources = tmp_path / "out", ["note", "wing_mm"]
+    words = ("--from", ",".join(sources), "--to", target, "--draws", draws, "--seed", 4, "-o", out)
+    ended = run_isthmus("translate", run, birds, *words)
+    assert ended.code == 0, ended.err
+    model, items = isthmus.load(run), read_csv(out / "items.csv")
+    made = model.translate(birds, sources, target, num_draws=draws, seed=4)
+    expected = [written(model, target, cell, tmp_path) for row in made for cell in (row if draws else [row])]
+    assert [(out / item[target]).read_bytes() for item in items] == expected
+    assert len(set(expected)) > len(expected) / 2, "one file for all would pass too"
+
+
 def test_translate_writes_text_and_columns_as_cells(run, birds, run_isthmus, tmp_path):
+    model = isthmus.load(run)
     for target in ("note", "wing_mm"):
         assert (
             run_isthmus("translate", run, birds, "--from", "photo", "--to", target, "-o", tmp_path / target).code == 0
         )
-        assert all(item[target] for item in read_csv(tmp_path / target / "items.csv"))
+        cells = [str(cell) for cell in model.translate(birds, "photo", target)]
+        assert [item[target] for item in read_csv(tmp_path / target / "items.csv")] == cells and all(cells)
         assert {path.name for path in (tmp_path / target).iterdir()} == {"items.csv", "rejected.csv"}
 
 
@@ -318,6 +391,14 @@ def test_columns_whose_names_are_alike_have_folders_of_their_own(run_isthmus, tm
     assert len(set(files)) == 4 and all((tmp_path / "new" / file).is_file() for file in files)
 
 
+def test_an_empty_folder_that_was_there_before_is_left_alone(run, birds, run_isthmus, tmp_path):
+    for name in ("mine", "note"):
+        (tmp_path / name).mkdir()
+    ended = run_isthmus("translate", run, birds, "--from", "photo", "--to", "note", "-o", tmp_path)
+    assert ended.code == 0, ended.err
+    assert {path.name for path in tmp_path.iterdir()} == {"items.csv", "rejected.csv", "mine", "note"}
+
+
 def test_impute_fills_gaps_and_leaves_the_rest(run, birds, run_isthmus, tmp_path):
     ended = run_isthmus("impute", run, birds, "--draws", 2, "-o", tmp_path, "--json")
     assert ended.code == 0, ended.err
@@ -325,7 +406,7 @@ def test_impute_fills_gaps_and_leaves_the_rest(run, birds, run_isthmus, tmp_path
     modalities = ("photo", "song", "note", "wing_mm")
     assert list(new[0]) == [*old[0], "wing_mm_spread", "filled"]
     for before, after in zip(old, new, strict=True):
-        assert after["filled"].split(", ") == [name for name in modalities if not before[name]] or not after["filled"]
+        assert after["filled"] == ", ".join(name for name in modalities if not before[name])
         assert bool(after["wing_mm_spread"]) == (not before["wing_mm"])
         for name in ("ring", "habitat", "note", "wing_mm"):
             assert after[name] == before[name] or (not before[name] and name in after["filled"])
@@ -336,12 +417,81 @@ def test_impute_fills_gaps_and_leaves_the_rest(run, birds, run_isthmus, tmp_path
     assert ended.figures["filled"]["photo"] == sum(not row["photo"] for row in old)
 
 
+def test_what_impute_writes_is_what_the_model_fills_in(run, birds, run_isthmus, tmp_path):
+    out = tmp_path / "out"
+    ended = run_isthmus("impute", run, birds, "--draws", 2, "--seed", 4, "-o", out)
+    assert ended.code == 0, ended.err
+    model = isthmus.load(run)
+    imputed = model.impute(birds, num_draws=2, seed=4)
+    for row, item in enumerate(read_csv(out / "items.csv")):
+        assert all(item[name] for name in ("photo", "song", "note", "wing_mm"))
+        assert item["filled"] == ", ".join(name for name, blank in imputed.filled.items() if blank[row])
+        for name in ("note", "wing_mm"):
+            assert item[name] == str(imputed.table[name][row])
+        for name in ("photo", "song"):
+            if imputed.filled[name][row]:
+                assert (out / item[name]).read_bytes() == written(model, name, imputed.table[name][row], tmp_path)
+        spread = imputed.spread["wing_mm"][row]
+        assert item["wing_mm_spread"] == (str(spread) if np.isfinite(spread) else "")
+
+
 def test_generate_makes_whole_items(run, run_isthmus, tmp_path):
     ended = run_isthmus("generate", run, "-n", 3, "-o", tmp_path, "--json")
     assert ended.figures == {"output": str(tmp_path), "items": 3, "files": 6}
     items = read_csv(tmp_path / "items.csv")
     assert list(items[0]) == ["item", "photo", "song", "note", "wing_mm"]
     assert all((tmp_path / item["photo"]).is_file() and item["wing_mm"] for item in items)
+
+
+def test_generated_items_are_those_of_the_model_and_of_the_seed(run, run_isthmus, tmp_path):
+    out = tmp_path / "out"
+    assert run_isthmus("generate", run, "-n", 4, "--seed", 3, "-o", out).code == 0
+    model, items = isthmus.load(run), read_csv(out / "items.csv")
+    made = model.generate(4, seed=3)
+    assert [item["item"] for item in items] == ["1", "2", "3", "4"]
+    for row, item in enumerate(items):
+        assert (item["note"], item["wing_mm"]) == (made["note"][row], str(made["wing_mm"][row]["wing_mm"]))
+        for name in ("photo", "song"):
+            assert (out / item[name]).read_bytes() == written(model, name, made[name][row], tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("words", "verb", "told"),
+    [
+        ("generate {run} -n 2", "generate", {"seed": 5}),
+        ("translate {run} {birds} --from photo --to note --draws 2", "translate_prepared", {"num_draws": 2, "seed": 5}),
+        ("impute {run} {birds} --draws 2", "impute_prepared", {"num_draws": 2, "seed": 5}),
+    ],
+)
+def test_seed_draws_and_folder_reach_what_makes_cells(
+    words, verb, told, run, birds, run_isthmus, tmp_path, monkeypatch
+):
+    heard, own = {}, getattr(isthmus.Autoencoder, verb)
+
+    def call(*given, **named):
+        heard.update(named)
+        return own(*given, **named)
+
+    monkeypatch.setattr(isthmus.Autoencoder, verb, call)
+    ended = run_isthmus(f"{words.format(run=run, birds=birds)} --seed 5 -o {tmp_path / 'out'} -q")
+    assert ended.code == 0, ended.err
+    assert heard == told
+    assert (tmp_path / "out" / "items.csv").is_file()
+
+
+def test_label_draws_seed_and_file_reach_the_scores(run, run_isthmus, tmp_path, monkeypatch):
+    heard, scores = {}, {name: [] for name in ("routes", "retrieval", "probe", "coherence", "notes")}
+
+    def evaluate(model, table, **named):
+        heard.update(named)
+        return scores
+
+    monkeypatch.setattr(isthmus.Autoencoder, "evaluate", evaluate)
+    path = tmp_path / "scores.json"
+    ended = run_isthmus("evaluate", run, "--label", "habitat", "--draws", 3, "--seed", 5, "-o", path, "-q")
+    assert ended.code == 0, ended.err
+    assert (heard["label"], heard["num_draws"], heard["seed"]) == ("habitat", 3, 5)
+    assert json.loads(path.read_text(encoding="utf-8")) == scores
 
 
 def test_evaluate_prints_and_writes_scores(run, run_isthmus):
