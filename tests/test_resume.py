@@ -7,14 +7,16 @@ import signal
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
 from torch import nn
 
+from isthmus.data.store import Store
 from isthmus.training import TrainingConfig, train
 from isthmus.training.checkpoints import checkpoint_paths
-from toy_training import toy_method, toy_splits, toy_store
+from toy_training import toy_arrays, toy_method, toy_splits, toy_store
 
 CONFIG = TrainingConfig(epochs=6, batch_size=16, learning_rate=0.01, checkpoint_every=0)
 
@@ -119,10 +121,24 @@ def test_a_resume_with_other_settings_is_refused(tmp_path, method, settings, mes
         run(make(method), tmp_path, config=CONFIG.model_copy(update=settings), resume=True)
 
 
-def test_a_resume_with_other_data_is_refused(tmp_path):
+def other_gaps():
+    """The toy store with as many gaps in a modality, at other items."""
+    arrays, store = toy_arrays(), toy_store()
+    present = {name: store.present(name).numpy() for name in arrays}
+    present["image"] = np.roll(present["image"], 1)
+    return Store.from_arrays({name: rows[present[name]] for name, rows in arrays.items()}, present)
+
+
+def one_more_feature():
+    arrays = toy_arrays()
+    return toy_store(arrays=arrays | {"image": np.pad(arrays["image"], ((0, 0), (0, 1)))})
+
+
+@pytest.mark.parametrize(("store", "validation"), [(toy_store, 11), (other_gaps, 12), (one_more_feature, 12)])
+def test_a_resume_with_other_data_is_refused(tmp_path, store, validation):
     run(make("mvtcae"), tmp_path)
     with pytest.raises(ValueError, match="the data or their splits are others"):
-        train(make("mvtcae"), toy_store(), lambda b: b, toy_splits(validation=11), CONFIG, tmp_path, resume=True)
+        train(make("mvtcae"), store(), lambda b: b, toy_splits(validation=validation), CONFIG, tmp_path, resume=True)
 
 
 SCRIPT = """

@@ -30,11 +30,16 @@ from isthmus.training import (
     encode,
     train,
 )
+from isthmus.training.checkpoints import checkpoint_paths, read_tensors
 from isthmus.training.metrics import compared, is_better
+from isthmus.training.optimisers import make_optimiser
 from isthmus.training.plan import epoch_order, learning_rate, plan_stages, share
 from isthmus.training.progress import Reporter
 from isthmus.training.watch import collapse_warnings, gains
 from toy_training import toy_arrays, toy_method, toy_splits, toy_store
+
+# So strong a decay that it shows in a few steps.
+DECAY = {"optimiser": "adamw", "weight_decay": 0.5, "learning_rate": 0.1}
 
 
 def as_is(batch):
@@ -129,6 +134,16 @@ def test_the_learning_rate_rises_then_falls():
     assert rates[-1] == pytest.approx(0.02, rel=1e-3)
     constant = TrainingConfig(learning_rate=2.0, schedule="constant")
     assert learning_rate(constant, 999, 1000) == 2.0
+
+
+@pytest.mark.parametrize(("num_steps", "top"), [(10_000, 99), (1000, 99), (500, 49), (50, 4), (5, 0)])
+def test_the_learning_rate_rises_over_a_tenth_of_the_steps_and_over_a_hundred_at_most(num_steps, top):
+    config = TrainingConfig(learning_rate=2.0)
+    rates = [learning_rate(config, step, num_steps) for step in range(num_steps)]
+    assert rates.index(max(rates)) == top
+    constant = TrainingConfig(learning_rate=2.0, schedule="constant")
+    rise = [learning_rate(constant, step, num_steps) for step in range(top + 1)]
+    assert rise == pytest.approx([2.0 * (step + 1) / (top + 1) for step in range(top + 1)])
 
 
 def test_settings_are_checked():
@@ -280,13 +295,24 @@ def test_metrics_csv_holds_the_history_and_a_later_phase_adds_its_columns(tmp_pa
     assert rows[0]["other"] == "" and rows[-1]["place"] == ""
 
 
+def test_decay_shrinks_what_has_no_gradient():
+    method = toy_method()
+    before = weights(method.model)
+    fit(replace(method, phases=[Phase([Player(Counted())])]), **DECAY)
+    config = TrainingConfig(**DECAY)
+    left = math.prod(1 - config.weight_decay * learning_rate(config, step, 12) for step in range(12))
+    assert 0.5 < left < 0.9
+    for name, parameter in method.model.named_parameters():
+        torch.testing.assert_close(parameter, left * before[name], rtol=1e-5, atol=0)
+
+
 def test_a_modality_nobody_has_is_not_trained_at_all():
     arrays = toy_arrays()
     store = Store.from_arrays(arrays | {"text": arrays["text"][:0]}, {"text": np.zeros(60, dtype=bool)})
     method = toy_method()
     before = weights(method.model)
-    # Decay would shrink every parameter that is stepped, also one whose gradient is zero.
-    fit(method, store, optimiser="adamw", weight_decay=0.5)
+    # As above, decay would shrink every parameter that is stepped, also one whose gradient is zero.
+    fit(method, store, **DECAY)
     after = method.model.state_dict()
     changed = {name for name in before if not before[name].equal(after[name])}
     assert changed and not [name for name in changed if ".text." in name]
@@ -360,6 +386,38 @@ def test_every_optimiser_learns(optimiser):
     assert losses[-1] < losses[1]
 
 
+@pytest.mark.parametrize(
+    ("name", "optimiser"),
+    [
+        ("adam", torch.optim.Adam),
+        ("adamw", torch.optim.AdamW),
+        ("nadam", torch.optim.NAdam),
+        ("radam", torch.optim.RAdam),
+    ],
+)
+def test_an_optimiser_is_what_its_settings_say(name, optimiser):
+    parameters = {"a": nn.Parameter(torch.ones(2)), "b": nn.Parameter(torch.ones(3))}
+    made = make_optimiser(TrainingConfig(optimiser=name, learning_rate=0.25, weight_decay=0.5), parameters)
+    (group,) = made.param_groups
+    assert type(made) is optimiser
+    assert (group["lr"], group["weight_decay"]) == (0.25, 0.5)
+    assert [id(parameter) for parameter in group["params"]] == [id(parameter) for parameter in parameters.values()]
+
+
+def test_a_gradient_is_cut_to_the_longest_that_is_allowed(tmp_path):
+    norms = []
+    for clip_norm in (None, 1e6, 0.5):
+        folder = tmp_path / str(clip_norm)
+        fit(folder=folder, epochs=1, batch_size=48, checkpoint_every=0, clip_norm=clip_norm)
+        (path,) = checkpoint_paths(folder / "checkpoints")
+        tensors, _ = read_tensors(path)
+        moments = [tensor.flatten() for name, tensor in tensors.items() if name.endswith("/exp_avg")]
+        # After its first step, Adam's first moment is a tenth of the gradient.
+        norms.append(10 * float(torch.cat(moments).norm()))
+    assert norms[1] == norms[0] > 2
+    assert norms[2] == pytest.approx(0.5, rel=1e-4)
+
+
 def test_memory_mapped_data_train_the_same(tmp_path):
     toy_store().save(tmp_path / "store")
     a, b = toy_method(), toy_method()
@@ -374,6 +432,8 @@ def test_memory_mapped_data_train_the_same(tmp_path):
         ({"splits": {"train": torch.zeros(0, dtype=torch.long)}}, "no training items"),
         ({"tensorboard": True}, "needs a run folder"),
         ({"phase": {"frozen": ("encodres.image",)}}, "freezes 'encodres.image'.*Did you mean 'encoders.image'"),
+        # The beginning of a name, but not of one of its parts: nothing would be frozen.
+        ({"phase": {"frozen": ("encoder",)}}, "freezes 'encoder', which.*Did you mean 'encoders'"),
         ({"player": ("decodres.",)}, "trains 'decodres.'"),
         ({"phase": {"frozen": ("encoders", "inference", "decoders", "likelihoods")}}, "all are frozen"),
     ],
@@ -394,8 +454,19 @@ def test_tensorboard_names_its_extra(tmp_path, monkeypatch):
 
 def test_tensorboard_gets_the_figures(tmp_path):
     pytest.importorskip("tensorboard")
-    fit(folder=tmp_path, tensorboard=True, epochs=1)
-    assert list((tmp_path / "tensorboard").glob("events.out.tfevents.*"))
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    history = fit(folder=tmp_path, tensorboard=True, epochs=2)
+    expected = {}
+    for row in history.rows:
+        for name, value in row.items():
+            if isinstance(value, float) and name != "seconds":
+                expected.setdefault(f"{name}/{row['split']}", {})[row["step"]] = value
+    log = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    found = {tag: {event.step: event.value for event in log.Scalars(tag)} for tag in log.Tags()["scalars"]}
+    assert {"loss/train", "loss/validation", "learning_rate/train"} < found.keys() == expected.keys()
+    for tag, values in expected.items():
+        assert found[tag] == pytest.approx(values, rel=1e-6), tag
 
 
 # --- what may go wrong --------------------------------------------------------------------------------------------
