@@ -150,11 +150,7 @@ def test_what_is_filled_in_is_made_from_the_items_own_code(model, table):
         modality, of_table = model.resolve(column)
         for row in np.flatnonzero(blank):
             made = rebuilt[modality][row] if of_table is None else rebuilt[modality][row][column]
-            filled = imputed.table[column][row]
-            if isinstance(made, float):
-                assert filled == pytest.approx(made, rel=1e-5)
-            else:
-                assert _same_cell(filled, made)
+            assert _same_cell(imputed.table[column][row], made)
 
 
 def test_every_draw_of_a_filled_cell_has_noise_of_its_own(model, table):
@@ -165,7 +161,37 @@ def test_every_draw_of_a_filled_cell_has_noise_of_its_own(model, table):
     assert [two for _, two in first] == [one for one, _ in second]
 
 
+def test_rows_in_parts_are_filled_and_translated_as_all_at_once(model, table, monkeypatch):
+    names = ("photo", "song", "note", "table")
+    whole, made = model.impute(table), {name: model.translate(table, "note", name) for name in names}
+    monkeypatch.setattr("isthmus.estimator.CHUNK", 7)
+    parts = model.impute(table)
+    for column, blank in whole.filled.items():
+        assert parts.filled[column].tolist() == blank.tolist()
+        assert all(map(_same_cell, parts.table[column], whole.table[column]))
+    for name in names:
+        again = model.translate(table, "note", name)
+        assert len(again) == NUM_ROWS and all(map(_same_cell, again, made[name]))
+
+
+def test_equal_rows_in_two_parts_draw_each_their_own(model, table, monkeypatch):
+    lacking = next(row for row, cell in enumerate(table["wing_mm"]) if cell is None and table["note"][row])
+    twins = {name: [cells[lacking]] * 2 for name, cells in table.items()} | {"ring": ["one", "other"]}
+    monkeypatch.setattr("isthmus.estimator.CHUNK", 1)
+    for one, other in (
+        model.translate(twins, "note", "wing_mm", num_draws=3),
+        model.impute(twins, num_draws=3).draws["wing_mm"],
+    ):
+        assert len(one) == len(other) == 3 and one != other
+
+
 def _same_cell(cell, other) -> bool:
+    if isinstance(cell, dict):
+        return cell.keys() == other.keys() and all(_same_cell(cell[name], other[name]) for name in cell)
+    if isinstance(cell, float):
+        return cell == pytest.approx(other, rel=1e-5)
+    if isinstance(cell, tuple):  # a sound as it stood in the table
+        return np.array_equal(cell[0], other[0]) and cell[1] == other[1]
     if isinstance(cell, Waveform):
         return np.allclose(cell.samples, other.samples, atol=1e-4)
     if isinstance(cell, Image.Image | np.ndarray):
@@ -181,6 +207,17 @@ def test_reconstruct_and_generate_give_every_modality(model, table):
     assert {name: len(cells) for name, cells in new.items()} == dict.fromkeys(("photo", "song", "note", "table"), 4)
     assert model.generate(4)["note"] == new["note"]
     assert not torch.equal(model.draw_codes(4, seed=1), model.draw_codes(4))
+
+
+def test_new_items_are_decoded_from_the_codes_of_their_seed(model):
+    with torch.inference_mode():
+        values = model.model.generate(model.draw_codes(4, seed=3))
+    made = model.generate(4, seed=3)
+    for name, kind in model.kinds_.items():
+        cells = [model.schema_.restore(name, cell) for cell in kind.cells(values[name])]
+        assert len(made[name]) == 4 and all(map(_same_cell, made[name], cells))
+    wings = [[cell["wing_mm"] for cell in model.generate(4, seed=seed)["table"]] for seed in (3, 4)]
+    assert wings[0] != wings[1]
 
 
 def test_a_new_table_may_lack_columns_and_have_others(model, table):

@@ -325,6 +325,13 @@ def test_label_precision_asks_for_the_class_only():
     assert label_precision(query, query, np.array([0, 1, 1, 2])) == 0.75
 
 
+def test_retrieval_in_parts_is_that_of_all_at_once():
+    rng = np.random.default_rng(0)
+    query, candidates, labels = rng.normal(size=(20, 3)), rng.normal(size=(20, 3)), rng.integers(0, 3, 20)
+    assert label_precision(query, candidates, labels, chunk=3) == label_precision(query, candidates, labels)
+    assert recall(query, candidates, chunk=3) == recall(query, candidates)
+
+
 def test_cca_retrieves_what_is_linearly_the_same():
     rng = np.random.default_rng(0)
     z = rng.normal(size=(300, 6))

@@ -34,6 +34,14 @@ def _batch(num_items: int = 9) -> Batch:
     return toy_batch(3, num_items)
 
 
+def _hold(values, expected) -> None:
+    if isinstance(expected, Masked):
+        assert_close(values.value, expected.value)
+        assert torch.equal(values.mask, expected.mask)
+    else:
+        assert_close(values, expected)
+
+
 def _vector(**changes) -> dict[str, Modality]:
     return {"vector": replace(toy_modalities(1)["vector0"], **changes)}
 
@@ -167,12 +175,26 @@ def test_impute_fills_a_modality_that_the_batch_does_not_name():
 
 @pytest.mark.parametrize("rows", [0, 1, 7])
 def test_generate_gives_all_modalities_of_each_code(rows):
-    made = _model(max_decode_rows=3).generate(torch.randn(rows, 4, generator=torch.Generator().manual_seed(0)))
-    assert {name: len(values) for name, values in made.items()} == dict.fromkeys(NAMES, rows)
+    model, z = _model(max_decode_rows=3), torch.randn(rows, 4, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        made = model.generate(z)
+        assert list(made) == NAMES
+        for name in NAMES:
+            _hold(made[name], model.decode(name, z).mode)
     assert made["vector0"].shape == (rows, 3)
     assert made["ragged1"].value.shape == (rows, 5, 2)
     assert made["ragged1"].mask.shape == (rows, 5)
     assert made["label2"].dtype == torch.long
+
+
+def test_equal_codes_in_two_parts_draw_each_their_own_event():
+    model, z = _model(max_decode_rows=3), torch.zeros(6, 4)
+    with torch.no_grad():
+        drawn, again = (model.generate(z, Noise(0), sample=True) for _ in range(2))
+    for name in ("vector0", "ragged1"):
+        values = drawn[name].value if isinstance(drawn[name], Masked) else drawn[name]
+        assert not torch.isclose(values[:3], values[3:]).any()
+        _hold(again[name], drawn[name])
 
 
 def test_errors_name_the_nearest_right_name():

@@ -42,6 +42,7 @@ MAX_SCORED = 10_000  # items of a split that are scored, or that floors are fitt
 # time. Of pictures of 64x64 pixels in colours these are 5,461, of 128x128 1,365.
 MAX_NUMBERS = 2**26
 FEWEST = 64  # items of any size: of fewer no score can be trusted
+CHUNK = 512  # rows of a table that are encoded at a time
 ROLES = ("key", "ignore", "label", "split", "group", "kinds", "modalities")
 
 
@@ -543,7 +544,7 @@ class Autoencoder:
     def _batches(self, prepared: Prepared) -> Iterator[Batch]:
         # Whoever takes these has inference mode on: a generator that stops half way would leave it on for its caller.
         self.model.eval()
-        for rows in torch.arange(len(prepared.keys)).split(512):
+        for rows in torch.arange(len(prepared.keys)).split(CHUNK):
             yield normalise(self.kinds_, prepared.store.batch(rows).to(self.model.device))
 
     def resolve(self, name: str) -> tuple[str, str | None]:
