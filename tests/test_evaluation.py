@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import json
 
 import numpy as np
@@ -10,6 +11,8 @@ from torch import nn
 from isthmus.batch import Batch, Masked
 from isthmus.evaluation import Split, Target, evaluate
 from isthmus.evaluation.codes import encode
+from isthmus.evaluation.floors import nearest_rows
+from isthmus.evaluation.scores import find
 from isthmus.evaluation.study import Study
 from isthmus.fusions import Mean, ProductOfExperts
 from isthmus.kinds.base import pad
@@ -108,6 +111,66 @@ def test_likelihoods_are_those_of_the_world(known):
     told = whole[("image",), ("audio",)]
     assert told["n"] == int(there.sum()) and told["nats"] == pytest.approx(float(conditional.mean()), abs=0.02)
     assert told["nats"] > told["floors"]["marginal"] + 1
+
+
+def of(split, name, beside=()):
+    """Values `(n, F)` of the items that have a modality and those beside it, and of each of these."""
+    names = (name, *beside)
+    rows = split.batch.presence(names).all(dim=0).nonzero().squeeze(1)
+    found = [split.batch.values[m][split.batch.slots(m)[rows]].numpy() for m in names]
+    return found if beside else found[0]
+
+
+def relative(prediction, wanted, train):
+    """The error beside that of the mean of the training items."""
+    return np.sqrt(((prediction - wanted) ** 2).sum() / ((train.mean(axis=0) - wanted) ** 2).sum())
+
+
+@pytest.mark.parametrize(("source", "target"), [("image", "audio"), ("audio", "image"), ("image", "image")])
+def test_the_floor_of_the_nearest_is_the_target_of_the_training_item_with_the_nearest_source(known, source, target):
+    _, train, test, result, _ = known
+    x, y = of(train, source, (target,))
+    query, wanted = of(test, source, (target,))
+    (route,) = [r for r in result["routes"] if r["source"] == [source] and r["target"] == target]
+    expected = relative(y[nearest_rows(query, x)], wanted, of(train, target))
+    assert route["floors"]["nearest"] == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["image", "audio"])
+def test_the_floor_of_pca_is_what_as_many_components_as_the_code_has_numbers_leave(known, name):
+    model, train, test, result, _ = known
+    x, wanted = of(train, name), of(test, name)
+    _, _, axes = np.linalg.svd(x - x.mean(axis=0), full_matrices=False)
+    axes = axes[: model.latent_dim]
+    expected = relative(x.mean(axis=0) + (wanted - x.mean(axis=0)) @ axes.T @ axes, wanted, x)
+    (route,) = [r for r in result["routes"] if r["source"] == [name] and r["target"] == name]
+    assert route["floors"]["pca"] == pytest.approx(expected, rel=1e-9)
+
+
+def test_floors_of_retrieval_find_partners_and_no_others(known):
+    model, train, test, result, _ = known
+    batch = test.batch
+    order = torch.randperm(len(batch.values["audio"]), generator=torch.Generator().manual_seed(0))
+    apart = Split(Batch({**batch.values, "audio": batch.values["audio"][order]}, batch.present))
+    shuffled = evaluate(model, train, apart, density=False)
+    for found, guessed in zip(result["retrieval"], shuffled["retrieval"], strict=True):
+        for floor in ("cca", "ridge"):
+            assert found["floors"][floor]["r10"] > 5 * found["chance10"]
+            assert guessed["floors"][floor]["r10"] < 2 * guessed["chance10"]
+
+
+def test_where_the_codes_of_a_modality_lie_as_a_whole_does_not_matter_to_retrieval(known):
+    model, train, test, _, _ = known
+    moved = copy.deepcopy(model)
+    with torch.no_grad():
+        moved.inference.heads["audio"].bias[: model.latent_dim] += 100
+        own, other = (Study(m, train, test) for m in (model, moved))
+        rows = own.with_all("test", ("image", "audio"))
+        apart = other.code("test", ("audio",), rows) - own.code("test", ("audio",), rows)
+        assert apart.min() > 50, "codes were not moved"
+        for pair in (("image", "audio"), ("audio", "image")):
+            before, after = find(own, *pair), find(other, *pair)
+            assert (after["r1"], after["r10"]) == pytest.approx((before["r1"], before["r10"]))
 
 
 def test_a_route_sees_its_source_alone(known):
