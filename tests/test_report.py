@@ -23,8 +23,10 @@ from isthmus.estimator import Autoencoder
 from isthmus.report import write_report
 from isthmus.report.code_map import Plane, _grouped
 from isthmus.report.curves import curves
+from isthmus.report.examples import misfits, translations
 from isthmus.report.figures import Line, line_chart, nice_ticks, strip
 from isthmus.report.html import Html, within
+from isthmus.report.material import read_material
 from isthmus.report.score_table import Form, make_table, verdict
 from isthmus.report.scores import score_tables
 from isthmus.report.wording import count, duration, figure, listed, percent, shortened
@@ -264,6 +266,45 @@ def test_every_modality_is_translated_to_every_other(page):
         if "data-target" in attributes:
             pairs.add((given, attributes["data-target"]))
     assert pairs == {(source, target) for source in MODALITIES for target in MODALITIES if source != target}
+
+
+def test_a_translation_is_what_the_model_makes_of_its_own_row(run):
+    material = read_material(run, None, None, None)
+    place = {shortened(key, 40): row for row, key in enumerate(material.keys)}
+    shown = translations(material)
+    assert set(shown) == set(MODALITIES)
+    for source, examples in shown.items():
+        # The same rows at once, so that not one pixel is rounded otherwise.
+        rows = material.prepared.table.take([place[example.key] for example in examples])
+        for target in (name for name in MODALITIES if name != source):
+            cells = material.model.translate(rows, source, target)
+            expected = [material.model.kinds_[target].html(cell) for cell in cells]
+            assert [example.made[target] for example in examples] == expected and len(expected) > 2
+
+
+def test_an_item_with_the_picture_of_another_fits_worst(tmp_path):
+    rng = np.random.default_rng(0)
+    bright = np.linspace(0.1, 0.9, 60)
+    columns = {
+        "photo": [(250 * level + 5 * rng.random((4, 4))).astype(np.uint8) for level in bright],
+        "shine": [np.array([level, 1 - level, level**2]) + 0.02 * rng.normal(size=3) for level in bright],
+    }
+    model = fitted(columns, epochs=40, learning_rate=0.01, kinds={"photo": "image", "shine": "vector"})
+    columns["photo"][3], columns["photo"][55] = columns["photo"][55], columns["photo"][3]
+    examples, looked_at = misfits(read_material(tmp_path, columns, None, model))
+    assert looked_at == 60 and {example.key for example in examples[:2]} == {"4", "56"}
+    assert "nats, where" in examples[0].note
+
+
+def test_of_a_large_table_without_a_key_each_row_stays_in_its_split(tmp_path, monkeypatch):
+    columns = {"v": [np.arange(3.0) + n for n in range(40)]}
+    model = fitted(columns, epochs=1)
+    monkeypatch.setattr("isthmus.report.material.MAX_ROWS", 10)
+    material = read_material(tmp_path, columns, None, model)
+    assert material.num_rows == 40
+    assert list(material.keys) == [str(row + 1) for row in np.linspace(0, 39, 10).round().astype(int)]
+    split = material.prepared.split.tolist()
+    assert split == [model.splits_[key] for key in material.keys] and "train" in split
 
 
 def test_pictures_are_pictures_and_sounds_are_sounds(page):
