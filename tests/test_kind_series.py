@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from isthmus.kinds.base import CellError, Kind
 from isthmus.kinds.series import SeriesKind
 from isthmus.likelihoods import SequenceNormal
 from isthmus.likelihoods_series import SequenceMixed
+from isthmus.networks.series import SeriesEncoder
 from isthmus.noise import Noise
 
 NETWORKS = ["cnn", "gru", "lstm", "transformer"]
@@ -204,9 +206,44 @@ def test_neither_neighbours_nor_padding_change_a_row(network: str) -> None:
 def test_long_series_are_shortened_inside() -> None:
     kind = SeriesKind().fit([np.sin(np.arange(1000.0)), np.cos(np.arange(1000.0))])
     values = rows_of(kind, [np.sin(np.arange(990.0)), np.cos(np.arange(3.0))])
-    assert kind.encoder(8)(values).shape == (2, 8)
+    encoder, inside = kind.encoder(8), []
+    encoder.network.layers[-1].register_forward_hook(lambda _, __, steps: inside.append(steps.shape[1]))
+    assert encoder(values).shape == (2, 8)
+    assert inside == [62]  # 990, halved four times
     steps, lengths = kind.decoder(4)(torch.zeros(2, 4))
     assert steps.shape == (2, 1000, 1) and lengths.shape == (2, 1000)
+
+
+@pytest.mark.parametrize(("num_steps", "shorter"), [(1, 2), (128, 2), (129, 4), (256, 4), (257, 8), (1000, 16)])
+def test_time_is_halved_until_64_steps_are_left(num_steps: int, shorter: int) -> None:
+    layers = SeriesEncoder(1, 8, "cnn", num_steps).network.layers
+    assert math.prod(layer.stride for layer in layers) == shorter
+    assert layers[0].stride == 1
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        # The deviation of 0 to 99 is sqrt((100² - 1) / 12), in whatever unit.
+        ([np.arange(100.0)], (12 / 9999) ** 0.5),
+        ([7 * np.arange(60.0) - 3, 7 * np.arange(60.0, 100.0) - 3], (12 / 9999) ** 0.5),
+        # The finest channel decides; a constant one and a switch do not.
+        (
+            [np.stack([np.arange(100) // 20, np.arange(100), np.full(100, 5), np.arange(100) % 2], 1)],
+            (12 / 9999) ** 0.5,
+        ),
+        ([np.arange(4.0)], 0.1),  # steps of 0.9 deviations would blur all
+        ([np.linspace(0, 1, 5000)], 1e-3),
+        ([[0, 1, 1, 0]], 1e-3),
+    ],
+)
+def test_a_scale_ends_at_the_step_between_values(cells: list[Any], expected: float) -> None:
+    kind = SeriesKind().fit(cells)
+    assert kind.step_ == pytest.approx(expected)
+    head = kind.likelihood()
+    with torch.no_grad():
+        head.log_scale.raw.fill_(-100.0)
+    assert_close(head.log_scale().exp(), torch.full_like(head.log_scale.raw, expected))
 
 
 def test_switches_are_bernoullis_beside_normals() -> None:

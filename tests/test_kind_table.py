@@ -290,6 +290,31 @@ def test_a_stray_value_does_not_decide_the_type() -> None:
     assert types_of(only_column([*areas, -1.0, -1.0])) == {"x": "normal"}
 
 
+@pytest.mark.parametrize(
+    ("cells", "type", "expected"),
+    [
+        ([-0.5, 1.0, 4.5], "normal", 0.1 / np.std([-0.5, 1.0, 4.5])),
+        (["-1.25", "2.50", "4"], "normal", 0.01 / np.std([-1.25, 2.5, 4])),
+        ([-500, 40, 3000], "normal", 1 / np.std([-500, 40, 3000])),
+        ([0.123456789, 1.0, 2.0], "normal", 0.0),  # of so many digits none is the last
+        ([1.5, 10.0, 400.0], "log_normal", 0.1 / 10 / np.std(np.log([1.5, 10, 400]))),
+        ([200, 3000, 40_000], "log_normal", 1 / 3000 / np.std(np.log([200, 3000, 40_000]))),
+        ([date(2024, 1, 1), date(2024, 1, 2), date(2024, 1, 4)], "date", 1 / np.std([0, 1, 3])),
+        ([datetime(2024, 1, 1, hour) for hour in (0, 1, 12)], "date", 1 / np.std([0, 1, 12])),
+    ],
+)
+def test_the_step_of_a_column_is_its_last_digit_in_units_of_its_spread(
+    cells: list[Any], type: str, expected: float
+) -> None:
+    kind = only_column(cells, type)
+    assert kind.columns_[0]["step"] == pytest.approx(expected)
+    head = kind.likelihood()
+    with torch.no_grad():
+        head.raw.fill_(-100.0)
+    scale = head(torch.zeros(1, 1)).log_scale.exp()
+    assert_close(scale, torch.tensor([min(max(expected, 1e-3), 0.5)], dtype=scale.dtype))
+
+
 def test_columns_are_addressable(kind: TableKind) -> None:
     mask = kind.column_mask(["eggs", "wing_mm"])
     assert [name for name, there in zip(kind.column_names, mask, strict=True) if there] == ["wing_mm", "eggs"]
