@@ -10,8 +10,12 @@ from torch.testing import assert_close
 
 from isthmus.estimator import Autoencoder, load
 from isthmus.noise import Noise
+from isthmus.posteriors import Ladder, Mixture, Point, one_component
+from isthmus.priors import LadderPrior, LocationScale
 from isthmus.samplers import FITTED, CodeDensity, CodeFlow, check_sampler, fit_samplers, samplers_like
+from isthmus.samplers.base import best_known
 from isthmus.samplers.mixture import num_components_for, tied_mixture
+from toy_training import toy_method
 
 
 def _two_blobs(num_items=4000):
@@ -120,6 +124,39 @@ def test_items_of_which_little_is_known_are_not_fitted():
     assert torch.equal(poor.loc, CodeDensity.fit(codes[:2000]).loc)
 
 
+def test_of_very_many_codes_some_are_fitted_at_random(monkeypatch):
+    monkeypatch.setattr("isthmus.samplers.base.MAX_FITTED", 100)
+    codes = torch.arange(2000.0)[:, None]
+    some, again, other = (best_known(codes, None, seed)[:, 0] for seed in (0, 0, 1))
+    assert len(some.unique()) == 100 and torch.equal(some, again) and not torch.equal(some, other)
+    standard_error = 2000 / 12**0.5 / 10
+    assert_close(float(some.mean()), 999.5, atol=4 * standard_error, rtol=0)
+
+
+def test_the_flow_is_kept_that_codes_held_out_find_likeliest(monkeypatch):
+    # Steps so long that the likeliest is not the last.
+    small = {"LAYERS": 4, "WIDTH": 16, "STEPS": 60, "BATCH": 32, "LOOK_EVERY": 5, "RATE": 0.05, "JITTER": 0.0}
+    for name, value in small.items():
+        monkeypatch.setattr(f"isthmus.samplers.flow.{name}", value)
+    trained, looks, plain = [], [], CodeFlow.log_prob
+
+    def log_prob(flow, codes):
+        score = plain(flow, codes)
+        if torch.is_grad_enabled():
+            trained.append(codes)
+        else:
+            looks.append((float(score.mean()), codes, {name: part.clone() for name, part in flow.state_dict().items()}))
+        return score
+
+    monkeypatch.setattr(CodeFlow, "log_prob", log_prob)
+    kept = CodeFlow.fit(_two_blobs(100)).state_dict()
+    assert len(looks) == 12
+    score, held, best = max(looks, key=lambda look: look[0])
+    assert score > looks[-1][0]
+    assert all(torch.equal(kept[name], part) for name, part in best.items())
+    assert len(held) == 10 and not (held[:, None] == torch.cat(trained)).all(dim=-1).any()
+
+
 def test_where_codes_fill_the_prior_a_draw_is_one_from_the_posterior():
     # One component N(0, I): Bayes' rule gives q itself back.
     loc, log_scale = torch.tensor([0.8, -0.5]), torch.tensor([-1.0, -0.3])
@@ -149,6 +186,81 @@ def test_bayes_rule_equals_importance_sampling():
     covariance = torch.einsum("n,nd,ne->de", weight, z - mean, z - mean)
     assert_close(drawn.mean(0), mean, atol=0.03, rtol=0)
     assert_close(torch.cov(drawn.T), covariance, atol=0.06, rtol=0)
+
+
+def test_a_posterior_wider_than_the_prior_says_nothing_of_that_dimension():
+    density, second = CodeDensity.fit(_two_blobs(400)), torch.randn(50, generator=torch.Generator().manual_seed(0))
+    drawn = [
+        density.condition(
+            torch.stack([torch.full((50,), first), second], dim=1),
+            torch.tensor([log_scale, -0.5]).expand(50, 2),
+            torch.zeros(2),
+            Noise(0),
+        )
+        for first, log_scale in ((0.0, 0.0), (3.0, 0.9), (-5.0, 0.9))
+    ]
+    assert torch.equal(drawn[0], drawn[1]) and torch.equal(drawn[0], drawn[2])
+
+
+# --- what a model makes of it ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def model():
+    """A model with a density, and a prior that is not standard."""
+    model = toy_method("mmvae", family="normal").model
+    with torch.no_grad():
+        model.prior.logits.copy_(torch.tensor([0.3, -0.1]))
+    model.density = CodeDensity.fit(_two_blobs(400))
+    return model.requires_grad_(False)
+
+
+def test_a_draw_for_a_known_item_heeds_the_codes_of_all(model):
+    generator = torch.Generator().manual_seed(0)
+    loc, log_scale = torch.randn(9, 2, generator=generator), 0.3 * torch.randn(9, 2, generator=generator) - 1
+    posterior = one_component(loc[None], log_scale[None], 3)
+    drawn = model.codes(posterior, Noise(3))
+    assert torch.equal(drawn, model.density.condition(loc, log_scale, model.prior.log_scale, Noise(3), "z"))
+    assert not torch.isclose(drawn, posterior.rsample(1, Noise(3)).z[0, 0]).any()
+    assert torch.equal(model.codes(posterior, None), loc)
+
+
+def test_each_belief_of_a_mixture_heeds_the_codes_by_itself_and_keeps_its_share(model):
+    rows, share = 40_000, torch.tensor([0.4, 0.6])
+    loc, log_scale = torch.tensor([[-1.2, 0.8], [0.8, -0.3]]), torch.tensor([[-0.9, -0.4], [-0.5, -1.0]])
+    wide = (part[:, None].expand(2, rows, 2) for part in (loc, log_scale))
+    posterior = Mixture(*wide, share.log()[:, None].expand(2, rows), torch.eye(2, dtype=torch.bool))
+    drawn = model.codes(posterior, Noise(0)).double()
+    # Each by importance sampling.
+    z = model.density.sample(200_000, Noise(5))
+    told = torch.distributions.Normal(loc[:, None], log_scale[:, None].exp()).log_prob(z).sum(-1)
+    weight = (told - torch.distributions.Normal(0, model.prior.log_scale.exp()).log_prob(z).sum(-1)).softmax(dim=1)
+    weight = share.double() @ weight
+    mean = weight @ z
+    assert_close(drawn.mean(0), mean, atol=0.03, rtol=0)
+    assert_close(torch.cov(drawn.T), torch.einsum("n,nd,ne->de", weight, z - mean, z - mean), atol=0.06, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "posterior",
+    [
+        Mixture(torch.ones(1, 5, 2), torch.zeros(1, 5, 2), torch.zeros(1, 5), torch.ones(1, 3).bool(), "laplace"),
+        Point(torch.ones(5, 2)),
+        Ladder(LadderPrior([1, 1]).requires_grad_(False).conditional, (1, 1), torch.zeros(5, 0)),
+    ],
+    ids=lambda posterior: type(posterior).__name__,
+)
+def test_other_posteriors_than_normals_are_drawn_from_as_they_are(model, posterior):
+    assert torch.equal(model.codes(posterior, Noise(3)), posterior.rsample(1, Noise(3)).z[0, 0])
+
+
+def test_under_other_priors_than_normals_posteriors_are_drawn_from_as_they_are(model):
+    model.prior = LocationScale(2, "laplace")
+    posterior = one_component(torch.ones(1, 5, 2), torch.zeros(1, 5, 2), 3)
+    assert torch.equal(model.codes(posterior, Noise(3)), posterior.rsample(1, Noise(3)).z[0, 0])
+
+
+# --- fitting --------------------------------------------------------------------------------------------------------
 
 
 def test_an_items_draw_does_not_depend_on_the_chunk(monkeypatch):
