@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from gappy import gappy_batch, made
+from gappy import PRESENT, gappy_batch, made
 from isthmus.estimator import Autoencoder
 from isthmus.methods import list_methods, method_defaults
 from isthmus.methods.coupled import couple
 from isthmus.methods.schedules import leave_free
 from isthmus.noise import Noise
-from isthmus.objectives import ELBO, Charged, Step, warm
+from isthmus.objectives import ELBO, Charged, LadderELBO, SelfRoutes, Step, SubsetELBO, TotalCorrelation, warm
 from isthmus.objectives.couplings import Contrastive, uncoupled
 
 
@@ -84,6 +84,28 @@ def test_an_items_divergence_is_charged_for_above_what_is_free(name):
                 assert_close(terms.bound, none.bound)
 
 
+def rate(objective, count):
+    """What a nat of the divergence that is charged for adds to the loss of items with so many modalities."""
+    if isinstance(objective, TotalCorrelation):
+        return 1.7 * (1 - objective.alpha)
+    return 1.7 / (count + 1) if isinstance(objective, SelfRoutes) else 1.7
+
+
+@pytest.mark.parametrize("name", CHARGED)
+def test_a_nat_that_is_not_free_costs_beta(name):
+    method, batch, count = made(name, beta=1.7), gappy_batch(), PRESENT.sum(dim=0)
+    for objective in charged(method):
+        none = objective(method.model, batch, Step(0, 1.0, Noise(3)))
+        divergence = none.per_item["divergence"] + (none.per_item["divergence/own"] if name == "nexus" else 0.0)
+        # Bounds of parts have divergences of their own, of which an item with one modality has no more than one.
+        alone = count == 1 if isinstance(objective, SubsetELBO | LadderELBO) else count >= 0
+        free = divergence.detach()[alone].quantile(0.6)
+        some = replace(objective, free_bits=float(free) / math.log(2))(method.model, batch, Step(0, 1.0, Noise(3)))
+        assert divergence[alone].min() < free < divergence[alone].max()
+        expected = rate(objective, count) * (divergence.clamp_min(free) - divergence)
+        assert_close((some.item_loss - none.item_loss)[alone], expected[alone])
+
+
 def test_where_all_is_free_codes_are_not_pulled():
     method, batch = made("mopoe"), gappy_batch()
     (free,) = charged(leave_free(method, 1e6))
@@ -111,3 +133,22 @@ def test_methods_without_a_divergence_refuse():
     for bad in (-1, math.inf, math.nan, True, "2"):
         with pytest.raises(ValueError, match=r"free_bits is .*\. Expected a number of bits per item, 0 or more"):
             Autoencoder(free_bits=bad)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "expected"),
+    [
+        ("telbo", {"joint_share": 0.75}, [("joint", 0.75), ("experts", 0.25)]),
+        ("jnf", {"joint_share": 0.75}, [("joint", 0.75), ("flows", 0.25)]),
+        (
+            "jnf-dcca",
+            {"joint_share": 0.5, "dcca_share": 0.125},
+            [("joint", 0.5), ("dcca", 0.125), ("flows", 0.375)],
+        ),
+        ("mld", {"diffuse": 0.75}, [("autoencoders", 0.25), ("diffusion", 0.75)]),
+        ("fused", {"pretrain": 0.25}, [("pretrain", 0.25), ("train", 0.75)]),
+        ("fused", {}, [("train", 1.0)]),
+    ],
+)
+def test_each_phase_has_the_share_of_epochs_that_it_is_said_to_have(name, options, expected):
+    assert [(phase.name, phase.share) for phase in made(name, **options).phases] == expected
