@@ -589,17 +589,18 @@ def joint(model, batch, item) -> Normal:
 
 
 @pytest.mark.parametrize("fusion", [Concatenation, Mean, Attention])
+@pytest.mark.parametrize(("fraction", "grown"), [(0.25, 0.5), (1.0, 1.0)])
 @shows("second implementation", "jmvae")
-def test_the_joint_elbo_equals_its_formula(fusion):
+def test_the_joint_elbo_equals_its_formula(fusion, fraction, grown):
     model, batch, alpha, beta = _joint_model(fusion), _batch(), 0.3, 1.7
-    terms = JointELBO(alpha, beta)(model, batch, Step(0, 1.0, Noise(9)))
+    terms = JointELBO(alpha, beta, warmup=0.5)(model, batch, Step(0, fraction, Noise(9)))
     drawn, losses, bounds = normal_noise(9, "z", 1, 1, LATENT_DIM), [], []
     for item in range(NUM_ITEMS):
         has, q = observed(item), joint(model, batch, item)
         z = q.loc + q.scale * drawn[item, 0, 0]
         kl = kl_divergence(q, prior(model)).sum()
         between = sum(kl_divergence(q, expert(model, batch, m, item)).sum() for m in has)
-        losses.append(beta * kl + alpha * between - explained(model, batch, has, z, item))
+        losses.append(grown * (beta * kl + alpha * between) - explained(model, batch, has, z, item))
         bounds.append(explained(model, batch, has, z, item, weighted=False) - kl)
     hold(model, terms, losses, bounds)
 
