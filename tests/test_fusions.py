@@ -255,6 +255,32 @@ def test_mean_is_the_mean_of_what_is_there():
     assert_close(fused[0], torch.stack([fusion.absent[n].value for n in "abc"]).mean(dim=0))
 
 
+def test_attention_is_a_learnt_query_over_tokens_that_have_seen_one_another():
+    # One item, one head at a time, with nothing padded.
+    fusion, present = _fusion(Attention), _experts().present
+    with torch.no_grad():  # weights that start at zero or one would go unnoticed
+        for parameter in fusion.parameters():
+            parameter += 0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
+    features = _features(present)
+    fused = fusion(features, present)
+    weights, offsets = fusion.read.in_proj_weight.chunk(3), fusion.read.in_proj_bias.chunk(3)
+    for item in range(8):
+        rows = {
+            n: fusion.project[n](features[n][present[m, :item].sum()]) for m, n in enumerate("abc") if present[m, item]
+        } or {n: fusion.absent[n].value for n in "abc"}
+        tokens = torch.stack([row + fusion.name[n].value for n, row in rows.items()])
+        tokens = fusion.norm(fusion.between(tokens[None])[0])
+        query, keys, values = (
+            part @ weight.T + offset
+            for part, weight, offset in zip((fusion.query, tokens, tokens), weights, offsets, strict=True)
+        )
+        heads = []
+        for head in (slice(0, 2), slice(2, 4), slice(4, 6), slice(6, 8)):
+            share = (keys[:, head] @ query[head] / 2**0.5).softmax(dim=0)
+            heads.append(share @ values[:, head])
+        assert_close(fused[item], fusion.read.out_proj(torch.cat(heads)))
+
+
 @pytest.mark.parametrize("cls", FEATURE_FUSIONS)
 def test_a_modality_that_nobody_has_needs_no_features(cls):
     fusion, present = _fusion(cls), torch.tensor([[True, True], [False, False], [True, False]])
