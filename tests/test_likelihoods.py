@@ -185,6 +185,25 @@ def test_heads_make_their_families():
     assert isinstance(SequenceHead()((torch.zeros(2, 4, 3), torch.zeros(2, 4))), SequenceNormal)
 
 
+@pytest.mark.parametrize(
+    ("head", "family"),
+    [(NormalHead, distributions.Normal), (LaplaceHead, distributions.Laplace), (SequenceHead, distributions.Normal)],
+)
+def test_the_scale_that_a_head_has_learnt_is_that_of_its_likelihood(head, family):
+    made = head(shape=(3,)).double()
+    raw = torch.tensor([0.6, 0.7, 0.75]).double()
+    with torch.no_grad():
+        made.log_scale.raw.copy_(raw)
+    loc, target, length_logits = _random(2, 4, 3), _random(2, 4, 3, seed=1), _random(2, 4, seed=2)
+    expected = family(loc, 1e-3 * torch.exp(torch.nn.functional.softplus(10 * raw))).log_prob(target).sum(dim=(1, 2))
+    if head is SequenceHead:
+        likelihood, target = made((loc, length_logits)), Masked(target, _lengths([4, 4], 4))
+        expected = expected + length_logits.log_softmax(dim=1)[:, 3]
+    else:
+        likelihood = made(loc)
+    assert_close(likelihood.log_prob(target), expected)
+
+
 # --- sequences ------------------------------------------------------------------------------------------------------
 
 END = 2
