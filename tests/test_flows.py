@@ -100,11 +100,11 @@ def test_draws_have_the_density():
 # --- chains ---------------------------------------------------------------------------------------------------------
 
 
-def _chains(log_density, start, iterations=60, step_size=0.4, num_leaps=4, seed=0):
+def _chains(log_density, start, iterations=60, step_size=0.4, num_leaps=4, seed=0, num_adapted=0):
     like, noise = start, Noise(seed)
     momenta = noise.normal("momenta", iterations, *start.shape, like=like)
     uniform = noise.uniform("taken", iterations, *start.shape[:-1], like=like)
-    return hamiltonian(log_density, start, momenta, uniform, step_size, num_leaps)
+    return hamiltonian(log_density, start, momenta, uniform, step_size, num_leaps, num_adapted)
 
 
 def test_chains_find_a_normal_from_afar():
@@ -148,3 +148,31 @@ def test_chains_run_where_the_caller_takes_no_gradients():
     with torch.no_grad():
         visited = _chains(lambda z: -(z**2).sum(dim=-1), torch.zeros(3, 2), iterations=2)
     assert not visited.requires_grad
+
+
+def test_steps_that_are_too_coarse_are_made_finer():
+    # More than twice the width of a Normal, leapfrog steps run away.
+    start, log_scale = 0.02 * _drawn(50, 2), torch.full((2,), 0.02).double().log()
+    shares = []
+    for num_adapted in (0, 10):
+        visited = _chains(
+            lambda z: normal_log_prob(z, torch.zeros_like(z), log_scale), start, 40, 0.9, num_adapted=num_adapted
+        )[10:]
+        shares.append((visited[1:] != visited[:-1]).any(dim=-1).double().mean())
+    assert shares[0] < 0.01 and shares[1] > 0.5
+
+
+def test_each_chain_adapts_its_own_step_and_keeps_it_then():
+    height, start, size = lambda z: -0.25 * (z**4).sum(dim=-1), _drawn(5, 2), 1.5
+    momenta, uniform = _drawn(12, 5, 2, seed=2), torch.rand(12, 5, generator=torch.Generator().manual_seed(0)).double()
+    every = hamiltonian(height, start, momenta, uniform, size, 3, num_adapted=6)
+    taken = (every[:6] != torch.cat([start[None], every[:5]])).any(dim=-1)
+    assert (taken.any(dim=1) & ~taken.all(dim=1)).any(), "the chains have one step between them"
+    for chain in range(5):
+        one, step = slice(chain, chain + 1), size
+        alone = hamiltonian(height, start[one], momenta[:, one], uniform[:, one], size, 3, num_adapted=6)
+        assert_close(alone, every[:, one])
+        for longer in taken[:, chain].tolist():
+            step = min(1.2 * step, size) if longer else 0.5 * step
+        later = hamiltonian(height, every[5, one], momenta[6:, one], uniform[6:, one], step, 3)
+        assert_close(later, every[6:, one])
