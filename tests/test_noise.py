@@ -60,6 +60,17 @@ def test_another_dtype_sees_the_same_numbers():
     assert Noise(0).uniform("z", 4, like=torch.zeros(0, dtype=torch.long)).dtype == torch.float32
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_uniform_draw_is_never_at_the_end_of_its_interval(dtype, monkeypatch):
+    # The least and the most that torch draws.
+    monkeypatch.setattr(torch, "rand", lambda *shape, generator: torch.tensor([0.0, 1 - 2**-24]))
+    like = torch.empty(0, dtype=dtype)
+    least, most = Noise(0).uniform("u", 2, like=like)
+    assert 0 < least < 1e-7 and 1 - 1e-7 < most < 1
+    assert Noise(0).laplace("u", 2, like=like).isfinite().all()
+    assert Noise(0).gumbel("u", 2, like=like).isfinite().all()
+
+
 @pytest.mark.parametrize(
     ("draw", "mean", "deviation"),
     [("normal", 0.0, 1.0), ("uniform", 0.5, 12**-0.5), ("laplace", 0.0, 2**0.5), ("gumbel", 0.5772, 1.2825)],

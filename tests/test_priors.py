@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
+from torch.distributions import Normal
 from torch.testing import assert_close
 
 from isthmus.methods import get_method
@@ -152,3 +155,30 @@ def test_clusters_that_are_not_needed_are_left_out(num_true):
     # Where an earlier training left some out, another may need them again.
     prior.finish(torch.cat([prior.loc.detach().repeat(50, 1), torch.zeros(400, 4)], dim=1))
     assert int(prior.active.sum()) > num_true
+
+
+def test_what_is_kept_is_what_is_clearest_by_the_criterion():
+    # One number of clusters, one item, one cluster at a time.
+    prior = _clusters(shared=2, private=1, num_clusters=6).requires_grad_(False)
+    prior.loc *= 0.5  # so that they overlap
+    codes, left, tried = prior.sample(60, Noise(0)), list(range(6)), []
+    while len(left) > 1:
+        weight = prior.logits[left].softmax(dim=0)
+        doubt, likelihood, used = 0.0, 0.0, dict.fromkeys(left, 0.0)
+        for z in codes[:, :2]:
+            each = [float(Normal(prior.loc[c], prior.log_scale[c].exp()).log_prob(z).sum().exp()) for c in left]
+            joint = [float(w) * density for w, density in zip(weight, each, strict=True)]
+            share = {c: part / sum(joint) for c, part in zip(left, joint, strict=True)}
+            doubt -= sum(s * math.log(s) for s in share.values()) / math.log(len(left)) / len(codes)
+            likelihood += math.log(sum(joint)) / 2 / len(codes)
+            best = max(share, key=share.__getitem__)
+            used[best] += share[best]
+        tried.append((doubt, likelihood, set(left)))
+        left.remove(min(used, key=used.__getitem__))
+    kept = []
+    for beta in (0.05, 1.0, 20.0):
+        prior.beta = beta
+        prior.finish(codes)
+        kept.append(set(prior.active.nonzero().squeeze(1).tolist()))
+        assert kept[-1] == min(tried, key=lambda one, beta=beta: beta * one[0] - one[1])[2]
+    assert len({*map(frozenset, kept)}) > 1, "the weight of the entropy decides nothing"
