@@ -86,6 +86,14 @@ def test_info_nce_knows_its_limits():
     assert info_nce(codes[:1], codes[1:2], 0.07) == 0, "one item has nobody to be taken for"
 
 
+def test_a_learnt_temperature_stops_at_its_floor():
+    method, first, second = method_with(["contrastive"]), normal(5, LATENT_DIM), normal(5, LATENT_DIM, seed=1)
+    for temperature, counts in ((1e-4, 0.01), (0.02, 0.02)):
+        with torch.no_grad():
+            method.model.couplings["contrastive"].value.fill_(math.log(temperature))
+        assert_close(Contrastive().between(method.model, first, second), info_nce(first, second, counts))
+
+
 def test_sigmoid_contrast_equals_its_formula():
     first, second = normal(4, 3), normal(4, 3, seed=1)
     total = 0.0
@@ -217,6 +225,16 @@ def test_the_mean_over_pairs_is_theirs():
     batch = batch_with_gaps()
     present = batch.presence()
     assert [int((present[m] & present[n]).sum()) for m, n in [(0, 1), (0, 2), (1, 2)]] == [16, 4, 4]
+
+
+def test_two_items_more_than_dimensions_are_the_fewest_that_count_for_cca():
+    present = torch.zeros(3, 11, dtype=torch.bool)
+    present[0], present[1, : LATENT_DIM + 2], present[2, LATENT_DIM + 2 :] = True, True, True
+    batch = Batch.from_dense(values_of(3, 11), dict(zip(NAMES, present, strict=True)))
+    assert [int((present[0] & other).sum()) for other in present[1:]] == [LATENT_DIM + 2, LATENT_DIM + 1]
+    method = method_with(["cca"])
+    first, second = method.model.evidence(batch).own()[:2, : LATENT_DIM + 2]
+    assert_close(coupling_of(method, batch, "cca"), -canonical_correlation(first, second), rtol=1e-6, atol=1e-7)
 
 
 def test_distance_is_the_mean_over_the_pairs_of_each_item():

@@ -92,9 +92,17 @@ def test_a_chunk_sees_its_own_features():
     assert _changed(network, value, other).nonzero().tolist() == [[12]]
 
 
-def test_features_of_any_encoder_are_one_token():
-    assert FeatureTokens(torch.nn.Linear(3, 5))(torch.rand(4, 3)).value.shape == (4, 1, 5)
-    assert FeatureTokens(torch.nn.Linear(3, 5))(torch.rand(4, 6, 3)).mask.shape == (4, 6)
+def test_features_of_any_encoder_are_one_token_and_its_tokens_stay_as_they_are():
+    torch.manual_seed(0)
+    layer, rows, steps = torch.nn.Linear(3, 5), torch.rand(4, 3), torch.rand(4, 6, 3)
+    for values, expected in ((rows, layer(rows)[:, None]), (steps, layer(steps))):
+        tokens = FeatureTokens(layer)(values)
+        assert torch.equal(tokens.value, expected)
+        assert torch.equal(tokens.mask, torch.ones(expected.shape[:2], dtype=torch.bool))
+    words = Masked(torch.tensor([[4, 7, 1], [2, 0, 0]]), torch.arange(3) < torch.tensor([[3], [1]]))
+    encoder = WordTokens(9, 8)
+    tokens = FeatureTokens(encoder)(words)
+    assert torch.equal(tokens.value, encoder(words).value) and torch.equal(tokens.mask, words.mask)
 
 
 # --- what is visible ------------------------------------------------------------------------------------------------
