@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -57,6 +58,20 @@ def test_several_processes_couple_codes_as_one_does(couplings):
     same_curves(one, several)
     for name, value in methods[0].model.state_dict().items():
         torch.testing.assert_close(methods[1].model.state_dict()[name], value, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["mwae", "completer", "dccae", "jnf-dcca"])
+def test_what_a_batch_has_as_a_whole_is_taken_over_the_items_of_all_processes(name):
+    # As above: a correlation, a contrast or a discrepancy of parts is not a part of it.
+    store, splits = toy_store(62, missing=0.5), toy_splits(62)
+    methods = [toy_method(name, **({"embedding_dim": 2} if name == "jnf-dcca" else {})) for _ in range(2)]
+    # Of jnf-dcca the phase of correlations. They do not heed offsets, which rounding alone moves then, and they move
+    # the flows of the phase after it.
+    methods = [replace(method, phases=method.phases[:2][-1:]) for method in methods]
+    same_curves(*(fit(method, store, splits, devices, epochs=2) for devices, method in enumerate(methods, 1)))
+    for key, value in methods[0].model.state_dict().items():
+        if not (key.startswith("inference.embed.") and key.endswith(".bias")):
+            torch.testing.assert_close(methods[1].model.state_dict()[key], value, rtol=1e-3, atol=1e-4)
 
 
 def test_a_parameter_without_gradient_on_any_process_is_not_stepped():
