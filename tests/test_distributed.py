@@ -60,7 +60,7 @@ def test_several_processes_couple_codes_as_one_does(couplings):
         torch.testing.assert_close(methods[1].model.state_dict()[name], value, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["mwae", "completer", "dccae", "jnf-dcca"])
+@pytest.mark.parametrize("name", ["mwae", "idmvae", "completer", "dccae", "jnf-dcca"])
 def test_what_a_batch_has_as_a_whole_is_taken_over_the_items_of_all_processes(name):
     # As above: a correlation, a contrast or a discrepancy of parts is not a part of it.
     store, splits = toy_store(62, missing=0.5), toy_splits(62)

@@ -62,7 +62,7 @@ class Augmentation(Coupling):
         other = torch.arange(present.shape[1], device=z.device).repeat(len(present), 1)
         for m, rows in enumerate(having):
             other[m, rows] = rows.roll(-1)
-        borrowed = torch.stack([codes[place[own]] for codes, place in zip(drawn, other, strict=True)])
+        borrowed = torch.stack([codes[place[own]] for codes, place in zip(drawn.detach(), other, strict=True)])
         again = _encoded_again(model, batch, z, borrowed)
         shared_again, private_again = step.of_all(again.experts.loc.to(z), again.private.loc)
         values = []
