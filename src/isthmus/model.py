@@ -327,8 +327,9 @@ class MultimodalAutoencoder(nn.Module):
         """`(B, D)`: the mean, or one draw if noise is given.
 
         A draw heeds where the codes of the training items lie, once `density` is fitted to them: it is drawn by Bayes'
-        rule with that density as the prior (`CodeDensity.condition`). That needs a Normal posterior and prior; other
-        posteriors are drawn from as they are.
+        rule with that density as the prior (`CodeDensity.condition`). Of a mixture, one member is drawn by its weight
+        first: no belief counts for more because it agrees better with the density. It needs a Normal posterior and
+        prior; other posteriors are drawn from as they are.
         """
         if noise is None:
             return posterior.mean
