@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from isthmus import __version__, saving
 from isthmus.batch import Batch, Masked, Values
-from isthmus.data.prepare import Prepared, data_hash, normalise, prepare, prepare_training
+from isthmus.data.prepare import CHUNK, Prepared, data_hash, normalise, prepare, prepare_training
 from isthmus.data.schema import Schema
 from isthmus.data.table import read_table
 from isthmus.evaluation import Split, Target, evaluate, predictability
@@ -42,7 +42,6 @@ MAX_SCORED = 10_000  # items of a split that are scored, or that floors are fitt
 # time. Of pictures of 64x64 pixels in colours these are 5,461, of 128x128 1,365.
 MAX_NUMBERS = 2**26
 FEWEST = 64  # items of any size: of fewer no score can be trusted
-CHUNK = 512  # rows of a table that are encoded at a time
 ROLES = ("key", "ignore", "label", "split", "group", "kinds", "modalities")
 
 

@@ -18,7 +18,7 @@ NUM_FOLDS = 4
 FEWEST_ITEMS = 20  # fewer items than this say nothing
 SOURCES_WIDTH = 768  # components of all that tell together
 # Of a table: columns whose shares are measured, and columns that tell one of them; of a wider table evenly spread ones.
-# Measuring 1,000 columns each by all others takes half an hour, and the mean over 64 is known to about 0.04.
+# Measuring each by all others takes time by the square of their number, for a mean that some of them tell well enough.
 MAX_COLUMNS, MAX_BESIDE = 64, 2048
 NUM_GROUPS = 8  # of the columns of a wide table that are measured: one view of the rest serves a group
 
