@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from isthmus.runs import Run
 
 NUM_TRANSLATED = 8
-# Fewer than the default of 185 that 1,439 items would get: what there is to show is there by then, and the whole demo
-# stays well below five minutes on two cores.
+# Fewer than the default of 185 that 1,439 items would get: what there is to show is there by then.
 EPOCHS = 150
 QUICK_ITEMS, QUICK_EPOCHS = 200, 2
 
