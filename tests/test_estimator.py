@@ -445,7 +445,7 @@ def test_gaps_are_looked_for_in_their_own_column_some_rows_at_a_time(model, tabl
         return batch(rows, *names)
 
     monkeypatch.setattr(prepared.store, "batch", counted)
-    monkeypatch.setattr("isthmus.imputation.CHUNK", 8, raising=False)
+    monkeypatch.setattr("isthmus.imputation.CHUNK", 8)
     assert {name: gap.tolist() for name, gap in gaps(prepared, "table").items()} == expected
     assert asked == [(8, ["table"])] * 3 + [(6, ["table"])]
     assert expected == {name: [cell is None for cell in table[name]] for name in ("wing_mm", "habitat")}

@@ -188,7 +188,7 @@ def test_errors_are_summed_some_rows_at_a_time(values, monkeypatch):
     else:
         guess = values + torch.randn(values.shape, generator=rng)
     expected = fit_measure(values).score(guess, values)
-    monkeypatch.setattr("isthmus.evaluation.features.NUM_AT_ONCE", 2**12, raising=False)
+    monkeypatch.setattr("isthmus.evaluation.features.NUM_AT_ONCE", 2**12)
     measure = fit_measure(values)
     assert measure.score(guess, values) == pytest.approx(expected, rel=1e-12)
     dense = 8 * (values.value if isinstance(values, Masked) else values).numel()
@@ -225,7 +225,7 @@ def test_pca_makes_no_copy_of_wide_data(monkeypatch):
     whole = PCA.fit(x, 4)
     code = whole(x)
     assert peak(lambda: PCA.fit(x, 4)) < x.nbytes / 4
-    monkeypatch.setattr("isthmus.evaluation.features.NUM_AT_ONCE", 2**12, raising=False)
+    monkeypatch.setattr("isthmus.evaluation.features.NUM_AT_ONCE", 2**12)
     close(whole(x), code, atol=1e-12)
     assert peak(lambda: whole(x)) < x.nbytes / 4
     assert whole(x[:0]).shape == (0, 4)

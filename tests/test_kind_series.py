@@ -334,7 +334,7 @@ def test_of_very_many_series_evenly_spread_ones_are_looked_at(monkeypatch: pytes
     lines = pens(100)
     whole = SeriesKind().fit(lines)
     held: list[int] = []
-    monkeypatch.setattr("isthmus.kinds.series.NUM_LOOKED_AT", 1000, raising=False)
+    monkeypatch.setattr("isthmus.kinds.series.NUM_LOOKED_AT", 1000)
     monkeypatch.setattr("isthmus.kinds.series._smallest_step", lambda steps: held.append(3 * len(steps)) or 0.1)
     some = SeriesKind().fit(lines)
     assert max(held) <= 1000 < sum(line.size for line in lines)
@@ -348,5 +348,5 @@ def test_of_very_many_series_evenly_spread_ones_are_looked_at(monkeypatch: pytes
 
 
 def test_one_series_may_be_longer_than_all_that_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("isthmus.kinds.series.NUM_LOOKED_AT", 10, raising=False)
+    monkeypatch.setattr("isthmus.kinds.series.NUM_LOOKED_AT", 10)
     assert SeriesKind().fit([np.arange(100.0)]).mean_ == [49.5]
